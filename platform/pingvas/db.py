@@ -1,0 +1,92 @@
+"""PostgreSQL: one engine per process, one transaction per unit of work, hooks that run after the commit.
+
+The database is the truth: whatever must be told to the outside (a queue, a stream) is told by
+`after_commit`, never from inside the transaction.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+
+from sqlalchemy import DateTime, Engine, MetaData, create_engine
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from pingvas import settings
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Base of every table; times are always `timestamptz`."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {datetime: DateTime(timezone=True)}  # noqa: RUF012 (SQLAlchemy's own protocol)
+
+
+@dataclass
+class _Unit:
+    session: Session
+    callbacks: list[Callable[[], None]] = field(default_factory=list)
+
+
+_current: ContextVar[_Unit | None] = ContextVar("unit", default=None)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Return `url` for SQLAlchemy's psycopg 3 dialect; `postgres://` and `postgresql://` are taken as well."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.split("+")[0] not in ("postgres", "postgresql"):
+        raise settings.SettingsError(f"DATABASE_URL: {scheme!r} is not a PostgreSQL URL (postgresql://…)")
+    return f"postgresql+psycopg://{rest}"
+
+
+@cache
+def engine() -> Engine:
+    """Return this process's engine, with a connection pool that notices dead connections."""
+    config = settings.get()
+    if not config.database_url:
+        raise settings.SettingsError("DATABASE_URL: not set, and no embedded server runs on this data folder")
+    return create_engine(
+        sqlalchemy_url(config.database_url),
+        pool_size=config.database_pool_size,
+        max_overflow=config.database_pool_size,
+        pool_pre_ping=True,
+        pool_recycle=1_800,
+        connect_args={"connect_timeout": 5, "application_name": "pingvas"},
+    )
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """Run a unit of work: commit at the end, roll back on an error. An inner call joins the outer one."""
+    outer = _current.get()
+    if outer is not None:
+        yield outer.session
+        return
+    unit = _Unit(Session(engine(), expire_on_commit=False, autoflush=True))
+    token = _current.set(unit)
+    try:
+        with unit.session, unit.session.begin():
+            yield unit.session
+    finally:
+        _current.reset(token)
+    for callback in unit.callbacks:
+        callback()
+
+
+def after_commit(callback: Callable[[], None]) -> None:
+    """Call `callback` once the unit of work in force has committed; never if it rolls back."""
+    unit = _current.get()
+    if unit is None:
+        callback()
+    else:
+        unit.callbacks.append(callback)

@@ -1,0 +1,104 @@
+"""The one tree of errors that reach a client; `web.problem` renders it as RFC 9457 problem+json."""
+
+from typing import Any, ClassVar
+
+
+class PingvasError(Exception):
+    """An error with a stable machine-readable `code` and an HTTP `status`.
+
+    `extra` is merged into the problem document (`required`, `available`, `errors`, …), `headers`
+    into the response.
+    """
+
+    code: ClassVar[str] = "INTERNAL"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str = "", *, headers: dict[str, str] | None = None, **extra: Any) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.headers = headers or {}
+        self.extra = extra
+
+
+class Malformed(PingvasError):
+    code, status, title = "MALFORMED", 400, "The request could not be read"
+
+
+class Unauthorized(PingvasError):
+    code, status, title = "UNAUTHORIZED", 401, "Authentication is required"
+
+    def __init__(self, detail: str = "", **extra: Any) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="pingvas"'}, **extra)
+
+
+class InvalidCredentials(Unauthorized):
+    code, title = "INVALID_CREDENTIALS", "E-mail or password is wrong"
+
+
+class InsufficientCredits(PingvasError):
+    code, status, title = "INSUFFICIENT_CREDITS", 402, "Not enough credits"
+
+
+class Forbidden(PingvasError):
+    code, status, title = "FORBIDDEN", 403, "This is not allowed"
+
+
+class TierRequired(Forbidden):
+    code, title = "TIER_REQUIRED", "Your plan does not include this"
+
+
+class NotFound(PingvasError):
+    code, status, title = "NOT_FOUND", 404, "There is no such thing here"
+
+
+class Conflict(PingvasError):
+    code, status, title = "CONFLICT", 409, "This conflicts with the present state"
+
+
+class EmailTaken(Conflict):
+    code, title = "EMAIL_TAKEN", "This e-mail address has an account"
+
+
+class AlreadyFinished(Conflict):
+    code, title = "ALREADY_FINISHED", "The job has already finished"
+
+
+class RequestInFlight(Conflict):
+    code, title = "REQUEST_IN_FLIGHT", "A request with this Idempotency-Key is still in flight"
+
+
+class TooLarge(PingvasError):
+    code, status, title = "TOO_LARGE", 413, "The request body is too large"
+
+
+class UnsupportedMedia(PingvasError):
+    code, status, title = "UNSUPPORTED_MEDIA_TYPE", 415, "The body must be application/json"
+
+
+class Invalid(PingvasError):
+    """Semantically wrong input; `errors` lists `{loc, msg, type}` like pydantic does."""
+
+    code, status, title = "VALIDATION", 422, "The request is not valid"
+
+
+class IdempotencyMismatch(Invalid):
+    code, title = "IDEMPOTENCY_MISMATCH", "This Idempotency-Key was used with another request"
+
+
+class TooMany(PingvasError):
+    code, status, title = "RATE_LIMITED", 429, "Too many requests"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 1, **extra: Any) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **extra)
+
+
+class QueueFull(TooMany):
+    code, title = "QUEUE_FULL", "You have too many jobs waiting"
+
+
+class Unavailable(PingvasError):
+    code, status, title = "UNAVAILABLE", 503, "A part of the service is not reachable"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 5, **extra: Any) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **extra)

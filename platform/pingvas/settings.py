@@ -1,0 +1,101 @@
+"""Every setting, read from the environment and nowhere else. A bad value names itself at start."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(Exception):
+    """A setting has no usable value; the text names the variable and what it takes."""
+
+
+def _named(name: str) -> AliasChoices:
+    return AliasChoices(name)
+
+
+class Settings(BaseSettings):
+    """One instance per process, from `settings.get()`. Each field names its environment variable."""
+
+    model_config = SettingsConfigDict(env_prefix="PINGVAS_", extra="ignore", frozen=True, populate_by_name=True)
+
+    data_dir: Path = Field(Path("var"), description="Folder of embedded servers, pictures, keys and logs.")
+    secret_key: SecretStr = Field(SecretStr(""), description="Signs sessions and tokens; 32 characters or more.")
+    public_url: str = Field("", description="Address that clients use; empty: taken from each request.")
+
+    database_url: str = Field(
+        "", validation_alias=_named("DATABASE_URL"), description="PostgreSQL; empty: the embedded server."
+    )
+    broker_url: str = Field(
+        "", validation_alias=_named("BROKER_URL"), description="Celery broker (Redis); empty: the embedded server."
+    )
+    redis_url: str = Field(
+        "", validation_alias=_named("REDIS_URL"), description="Redis of events; empty: the broker's."
+    )
+    database_pool_size: int = Field(10, ge=1, le=200, description="Connections per process.")
+
+    s3_bucket: str = Field(
+        "", validation_alias=_named("S3_BUCKET"), description="Bucket of pictures; empty: a local folder."
+    )
+    s3_endpoint_url: str | None = Field(
+        None, validation_alias=_named("S3_ENDPOINT_URL"), description="S3-compatible server; empty: AWS."
+    )
+    s3_region: str = Field("us-east-1", validation_alias=_named("S3_REGION"), description="Region of the bucket.")
+    s3_access_key_id: str | None = Field(
+        None, validation_alias=_named("S3_ACCESS_KEY_ID"), description="Empty: boto3's own chain."
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        None, validation_alias=_named("S3_SECRET_ACCESS_KEY"), description="Goes with the key id."
+    )
+    s3_prefix: str = Field("", validation_alias=_named("S3_PREFIX"), description="Put before every object key.")
+    url_seconds: int = Field(900, ge=1, le=604_800, description="Life of a presigned picture URL.")
+
+    access_token_seconds: int = Field(900, ge=60, description="Life of an access token.")
+    refresh_token_seconds: int = Field(30 * 86_400, ge=3_600, description="Life of a refresh token.")
+    max_body_bytes: int = Field(1_048_576, ge=1_024, description="Largest request body (413 above it).")
+    idempotency_seconds: int = Field(86_400, ge=60, description="How long an Idempotency-Key is remembered.")
+
+    lease_seconds: Seconds = Field(30, description="A running job unheard of for so long is given to another worker.")
+    heartbeat_seconds: Seconds = Field(10, description="How often a worker renews its leases.")
+    sweep_seconds: Seconds = Field(15, description="Period of the sweep over leases and unanswered rows.")
+    ring_again_seconds: Seconds = Field(60, description="A waiting row is rung again after so long at the earliest.")
+    job_deadline_seconds: Seconds = Field(300, description="Running time after which a job is stopped.")
+    max_attempts: int = Field(3, ge=1, le=20, description="Attempts before a job is failed.")
+    worker_concurrency: int = Field(4, ge=1, le=64, description="Jobs one GPU worker has in flight.")
+    worker_grace_seconds: float = Field(20, ge=0, description="Time a stopping worker lets its step finish.")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING, ERROR.")
+
+    @property
+    def events_url(self) -> str:
+        """Redis URL of the event streams."""
+        return self.redis_url or self.broker_url
+
+
+def variable(field: str) -> str:
+    """Return the environment variable that sets `field`."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"PINGVAS_{field.upper()}"
+
+
+@cache
+def get() -> Settings:
+    """Return the settings of this process.
+
+    Raises:
+        SettingsError: a variable has a value that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _explain(problem: object) -> str:
+    loc, message = problem["loc"], problem["msg"]  # type: ignore[index]
+    name = str(loc[0])
+    field = name if name in Settings.model_fields else None
+    return f"{variable(field) if field else name}: {message}"
