@@ -1,0 +1,92 @@
+"""An event, its place in the job's stream, and the event that a job's row amounts to."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+CHANNEL: Final = "pingvas:doorbell"
+"""Pub/sub channel on which every publisher names the job whose stream has grown."""
+
+START: Final = "0-0"
+"""The position before the first event of any stream."""
+
+ENDED: Final = frozenset({"completed", "failed", "cancelled"})
+"""The states of a job that nothing follows."""
+
+_POSITION = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?")
+_COMPLETED_FIELDS = (
+    "job_id",
+    "status",
+    "kind",
+    "model",
+    "attempt",
+    "image_url",
+    "images",
+    "credits_quoted",
+    "credits_consumed",
+    "gpu_seconds",
+    "duration_seconds",
+    "completed_at",
+)
+_FAILED_FIELDS = ("job_id", "status", "attempt", "error", "error_message", "credits_consumed", "completed_at")
+_STATUS_FIELDS = ("job_id", "status", "attempt", "position", "progress")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: `id` is its position, `type` is `status`, `progress`, `completed` or `failed`."""
+
+    id: str
+    type: str
+    data: dict[str, Any]
+
+    @property
+    def last(self) -> bool:
+        """Whether the job has ended with this event."""
+        return self.type in ("completed", "failed") or (
+            self.type == "status" and self.data.get("status") == "cancelled"
+        )
+
+    def json(self) -> str:
+        """Return the data on one line, as SSE wants it."""
+        return json.dumps(self.data, separators=(",", ":"), default=str)
+
+
+def stream_key(job_id: str | UUID) -> str:
+    """Return the Redis key of a job's stream."""
+    return f"job:{job_id}:events"
+
+
+def position(text: str | None) -> str:
+    """Return the position that a client resumes from; anything but a stream id means the start."""
+    match = _POSITION.fullmatch(text or "")
+    if match is None:
+        return START
+    parts = (int(match[1]), int(match[2] or 0))
+    return START if max(parts) >= 2**64 else f"{parts[0]}-{parts[1]}"
+
+
+def following(place: str) -> str:
+    """Return the smallest position after `place`, for an event that stands at the end and in no stream."""
+    milliseconds, _, sequence = place.partition("-")
+    return f"{milliseconds}-{int(sequence or 0) + 1}"
+
+
+def of_job(job: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return type and data of the event that amounts to `job`, the object of `GET /api/v1/jobs/{id}`.
+
+    `completed` and `failed` for jobs that ended so, else `status`.
+    """
+    status = job.get("status")
+    if status == "completed":
+        return "completed", _pick(job, _COMPLETED_FIELDS)
+    if status == "failed":
+        return "failed", _pick(job, _FAILED_FIELDS)
+    return "status", _pick(job, _STATUS_FIELDS)
+
+
+def _pick(job: Mapping[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+    return {field: job[field] for field in fields if field in job}

@@ -1,0 +1,110 @@
+"""Objects as files of one folder; what a laptop and a single server use."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pingvas.errors import Unavailable
+from pingvas.storage.port import Missing, ObjectKeyError, checked
+
+
+class LocalStore:
+    """`ObjectStore` over `folder`, which is made when the first object comes. Content types are not kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()  # so that a later chdir does not move the store
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Write to a temporary file, flush it to the disk, then rename it over the key."""
+        path = self._path(key)
+        with _storage_errors():
+            try:
+                _make_folder(path.parent)
+                _replace(path, data)
+            except (IsADirectoryError, NotADirectoryError, FileExistsError):
+                raise ObjectKeyError(f"{key!r} is a folder of other keys, or lies below an object") from None
+
+    def get(self, key: str) -> bytes:
+        """Return the bytes; raises `Missing`."""
+        path = self._path(key)
+        with _storage_errors():
+            try:
+                return path.read_bytes()
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                raise Missing from None
+
+    def delete(self, key: str) -> None:
+        """Remove the file, if there is one."""
+        path = self._path(key)
+        with _storage_errors(), suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            path.unlink()
+
+    def exists(self, key: str) -> bool:
+        """Tell whether the key is a file."""
+        path = self._path(key)
+        with _storage_errors():
+            return path.is_file()
+
+    def url(self, key: str, seconds: int, filename: str | None = None) -> None:
+        """Return None: the API serves these bytes."""
+        checked(key)
+
+    def check(self) -> None:
+        """Write a byte beside the objects: a read-only or full disk is found before a picture is lost."""
+        with _storage_errors():
+            _make_folder(self._folder)
+            with tempfile.TemporaryFile(dir=self._folder) as probe:
+                probe.write(b"1")
+                probe.flush()
+
+    def _path(self, key: str) -> Path:
+        return self._folder / checked(key)
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Turn what the disk says into `Unavailable`, without the path: a client reads the detail."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable("The object store is full", retry_after=60) from error
+        reason = error.strerror or type(error).__name__
+        raise Unavailable(f"The object store cannot be used: {reason}") from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Make `folder` and the folders above it, each one entered durably in its parent."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir()
+        _flush_folder(folder.parent)
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+
+def _replace(path: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
