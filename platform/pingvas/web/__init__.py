@@ -1,0 +1,1 @@
+"""The web glue every domain stands on: uniform views, problems, sign-in, idempotency, paging, OpenAPI."""

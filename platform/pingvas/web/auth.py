@@ -1,0 +1,206 @@
+"""Who is asking: a bearer token, an API key or a session cookie, all seen by views as one `Principal`.
+
+This module knows no table. `accounts` hands it the functions that turn a bearer text or a session
+into a principal.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from flask import Flask, Request, Response, after_this_request, current_app, g, request, session
+from flask.sessions import SecureCookieSessionInterface
+from flask_login import LoginManager, login_user, logout_user  # type: ignore[import-untyped]
+
+from pingvas import settings
+from pingvas.errors import Forbidden, Unauthorized
+
+Scope = Literal["read", "generate", "write", "account"]
+ALL_SCOPES: frozenset[Scope] = frozenset({"read", "generate", "write", "account"})
+KEY_SCOPES: frozenset[Scope] = ALL_SCOPES - {"account"}
+"""What an API key may be given: a leaked key must not be able to make further keys."""
+
+CSRF_COOKIE = "csrf_token"
+CSRF_HEADER = "X-CSRF-Token"
+MIN_SECRET = 32
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The account that a request acts for; `sign_in` names the sign-in (token family) it came from."""
+
+    id: UUID
+    email: str
+    tier: str
+    role: str
+    via: Literal["token", "key", "session"]
+    scopes: frozenset[Scope] = ALL_SCOPES
+    sign_in: UUID | None = None
+
+
+BearerLoader = Callable[[str], Principal | None]
+"""Reads the text after `Bearer`; None: not of my kind, or not good."""
+SessionLoader = Callable[[str], Principal | None]
+"""Reads what `start_session` stored; None: that sign-in has ended."""
+
+
+@dataclass(frozen=True)
+class _SessionUser:
+    """What flask-login handles."""
+
+    principal: Principal
+    is_authenticated = True
+    is_active = True
+    is_anonymous = False
+
+    def get_id(self) -> str:
+        return f"{self.principal.id}/{self.principal.sign_in}"
+
+
+def init_app(app: Flask, *, bearer: Sequence[BearerLoader], by_session: SessionLoader) -> None:
+    """Set up sessions and the loaders on `app`.
+
+    Raises:
+        SettingsError: the secret key is missing or short.
+    """
+    config = settings.get()
+    secret = config.secret_key.get_secret_value()
+    if len(secret) < MIN_SECRET:
+        name = settings.variable("secret_key")
+        raise settings.SettingsError(f"{name}: {MIN_SECRET} random characters or more are needed")
+    app.config.update(
+        SECRET_KEY=secret,
+        SESSION_COOKIE_NAME="pingvas_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=timedelta(seconds=config.refresh_token_seconds),
+    )
+    app.session_interface = _Sessions()
+    manager = LoginManager(app)
+    # Its guard compares addresses and browsers, which change behind proxies; and its remember-me hook
+    # reads the session of every request, which would put `Vary: Cookie` on all answers.
+    manager.session_protection = None
+    app.after_request_funcs[None].remove(manager._update_remember_cookie)
+
+    def load_session(stored: str) -> _SessionUser | None:
+        principal = by_session(stored)
+        return _SessionUser(principal) if principal else None
+
+    def load_header(incoming: Request) -> _SessionUser | None:
+        principal = _from_header(incoming.headers.get("Authorization", ""), bearer)
+        return _SessionUser(principal) if principal else None
+
+    manager.user_loader(load_session)
+    manager.request_loader(load_header)
+    app.extensions["pingvas_auth"] = (load_header, load_session)
+
+
+def current() -> Principal:
+    """Return who is asking.
+
+    Raises:
+        Unauthorized: nobody, or the credentials are not good. A header wins over a cookie, even a bad one.
+    """
+    principal = peek()
+    if principal is None:
+        raise Unauthorized("The credentials are not valid or have expired" if _has_header() else "")
+    return principal
+
+
+def peek() -> Principal | None:
+    """Return who is asking, or None."""
+    if "principal" not in g:
+        g.principal = _load()
+    found: Principal | None = g.principal
+    return found
+
+
+def check(principal: Principal, scope: Scope) -> None:
+    """See that the credentials cover `scope`, and that a browser meant to send this.
+
+    Raises:
+        Forbidden: the key lacks the scope, or `X-CSRF-Token` is missing or wrong.
+    """
+    if scope not in principal.scopes:
+        raise Forbidden(f"This API key lacks the scope {scope!r}", required_scope=scope)
+    if principal.via == "session" and request.method not in _SAFE:
+        check_csrf()
+
+
+def check_csrf() -> None:
+    """See that the request repeats the session's CSRF token.
+
+    Raises:
+        Forbidden: it does not.
+    """
+    expected = session.get("csrf", "")
+    given = request.headers.get(CSRF_HEADER, "")
+    if not expected or not secrets.compare_digest(expected.encode(), given.encode()):
+        raise Forbidden(f"With the session cookie, {CSRF_HEADER} must repeat the csrf_token of the sign-in")
+
+
+def start_session(principal: Principal) -> str:
+    """Sign the browser in with a cookie; return the CSRF token, which also goes out as a readable cookie."""
+    session.clear()
+    session.permanent = True
+    session["csrf"] = token = secrets.token_urlsafe(32)
+    login_user(_SessionUser(principal))
+    _send_csrf_cookie(token)
+    return token
+
+
+def end_session() -> None:
+    """Sign the browser out."""
+    if session:
+        logout_user()
+        session.clear()
+        _send_csrf_cookie(None)
+
+
+def _send_csrf_cookie(token: str | None) -> None:
+    @after_this_request
+    def send(response: Response) -> Response:
+        age = settings.get().refresh_token_seconds if token else 0
+        response.set_cookie(
+            CSRF_COOKIE, token or "", max_age=age, secure=_https(), httponly=False, samesite="Lax"
+        )
+        return response
+
+
+def _load() -> Principal | None:
+    from_header, from_session = _loaders()
+    if _has_header():
+        user = from_header(request)
+    else:
+        stored = session.get("_user_id")
+        user = from_session(stored) if isinstance(stored, str) else None
+    return user.principal if user else None
+
+
+def _loaders() -> Any:
+    return current_app.extensions["pingvas_auth"]
+
+
+def _has_header() -> bool:
+    return "Authorization" in request.headers
+
+
+def _from_header(header: str, loaders: Sequence[BearerLoader]) -> Principal | None:
+    scheme, _, text = header.partition(" ")
+    if scheme.lower() != "bearer" or not text.strip():
+        return None
+    return next((found for load in loaders if (found := load(text.strip()))), None)
+
+
+def _https() -> bool:
+    return request.is_secure or settings.get().public_url.startswith("https:")
+
+
+class _Sessions(SecureCookieSessionInterface):
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return _https()
