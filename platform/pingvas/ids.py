@@ -8,11 +8,14 @@ from pingvas.errors import NotFound
 
 
 def new() -> UUID:
-    """Return a UUIDv7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | secrets.randbits(80)
-    value = value & ~(0xF << 76) | 0x7 << 76  # version 7
-    value = value & ~(0x3 << 62) | 0x2 << 62  # RFC 9562 variant
+    """Return a UUIDv7 (RFC 9562, section 5.7) with the clock's quarter microseconds in `rand_a` (method 3).
+
+    So ids that one process makes one after the other sort in that order, within a millisecond too.
+    """
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    fraction = (nanoseconds << 12) // 1_000_000
+    version, variant = 0x7, 0x2
+    value = milliseconds << 80 | version << 76 | fraction << 64 | variant << 62 | secrets.randbits(62)
     return UUID(int=value)
 
 

@@ -1,0 +1,1 @@
+"""Pictures: their rows, and where their bytes lie in the object store."""

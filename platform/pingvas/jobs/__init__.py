@@ -1,0 +1,1 @@
+"""Generation jobs: accepted, dispatched, run under a lease, ended once."""

@@ -1,0 +1,101 @@
+"""The doorbell: the one place in `pingvas` that touches Celery. A message says "look at row N", no more.
+
+A user has at most the plan's `max_concurrent_jobs` on the broker; the rest wait in the table, and ending
+one releases the next, so a queue that is first in, first out still takes turns between users.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import cache, partial
+from uuid import UUID
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from pingvas import clock, db
+from pingvas.billing import ledger, plans
+from pingvas.billing.plans import Tier
+
+log = logging.getLogger(__name__)
+
+GENERATE = "tasks.generation.generate_image"
+RETRY_PRIORITY, INTERACTIVE_PRIORITY, BATCH_PRIORITY = 0, 3, 6  # on Redis 0 is the highest
+
+
+@dataclass(frozen=True)
+class Bell:
+    """What a message needs to be sent, and what Flower shows of it."""
+
+    job_id: UUID
+    tier: str
+    model: str
+    priority: str
+    attempt: int
+
+
+@cache
+def _celery() -> Celery:
+    app = Celery("pingvas", set_as_current=False)
+    app.config_from_object("celeryconfig")
+    return app
+
+
+_RELEASE = text("""
+    UPDATE jobs SET rung_at = :now WHERE id IN (
+        SELECT id FROM jobs
+        WHERE user_id = :user AND status = 'pending' AND rung_at IS NULL AND run_after <= :now
+        ORDER BY attempt DESC, priority DESC, id  -- retries, then interactive, then batch
+        LIMIT greatest(0, :places - (
+            SELECT count(*) FROM jobs WHERE user_id = :user
+            AND (status = 'in_progress' OR (status = 'pending' AND rung_at IS NOT NULL)))))
+    RETURNING id, tier, model, priority, attempt""")
+
+_ALL_PLACES = 1_000_000
+
+
+def refill(session: Session, user_id: UUID) -> None:
+    """Give a user's free places on the broker to the jobs that wait longest; ring for them after the commit."""
+    ledger.lock(session, user_id)  # two refills of one user must not give the same place twice
+    tier = session.scalar(text("SELECT tier FROM users WHERE id = :user"), {"user": user_id})
+    places = plans.limit(plans.of(str(tier)).max_concurrent_jobs)
+    values = {"user": user_id, "now": clock.now(), "places": _ALL_PLACES if places is None else places}
+    for row in session.execute(_RELEASE, values):
+        db.after_commit(partial(ring, Bell(*row)))
+
+
+def ring(bell: Bell) -> bool:
+    """Send a job's message to its tier's queue; False when the broker is away (the sweep rings again)."""
+    priority = INTERACTIVE_PRIORITY if bell.priority == "interactive" else BATCH_PRIORITY
+    try:
+        _celery().send_task(
+            GENERATE,
+            args=[str(bell.job_id)],
+            queue=bell.tier,
+            priority=RETRY_PRIORITY if bell.attempt else priority,
+            argsrepr=f"(job={bell.job_id}, tier={bell.tier}, model={bell.model})",
+            kwargsrepr="{}",
+            retry=False,
+        )
+    except OperationalError as error:
+        log.warning("job %s waits for the sweep, the broker is away: %s", bell.job_id, error)
+        return False
+    return True
+
+
+def depths() -> dict[str, int]:
+    """Return the number of messages in each tier's queue.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker is away.
+    """
+    with _celery().connection_for_read() as connection:
+        connection.ensure_connection(max_retries=1, timeout=2)
+        channel = connection.default_channel
+        return {tier.value: _depth(channel, tier.value) for tier in Tier}
+
+
+def _depth(channel: object, queue: str) -> int:
+    declared = channel.queue_declare(queue, passive=True)  # type: ignore[attr-defined]
+    return int(declared.message_count)

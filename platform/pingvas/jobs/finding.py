@@ -1,0 +1,54 @@
+"""Reading jobs: always one user's own."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, select, text
+from sqlalchemy.orm import Session
+
+from pingvas import db, events
+from pingvas.errors import NotFound
+from pingvas.gallery import pictures
+from pingvas.gallery.models import Image
+from pingvas.jobs.models import Job, Status
+
+_POSITION = text("SELECT count(*) + 1 FROM jobs WHERE status = 'pending' AND tier = :tier AND id < :id")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A job with what its public object needs beside the row."""
+
+    job: Job
+    images: list[Image]
+    position: int | None = None
+    progress: dict[str, Any] | None = None
+
+
+def one(user_id: UUID, job_id: UUID) -> Found:
+    """Return a user's own job with its place in the queue or its progress.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's.
+    """
+    with db.transaction() as session:
+        job = session.get(Job, job_id)
+        if job is None or job.user_id != user_id:
+            raise NotFound
+        images = pictures.of_jobs(session, [job.id])[job.id]
+        position = _position(session, job)
+    running = job.status == Status.IN_PROGRESS
+    return Found(job, images, position, events.latest_progress(job.id) if running else None)
+
+
+def of_user(user_id: UUID, status: str | None = None) -> Select[tuple[Job]]:
+    """Return the query of a user's own jobs, perhaps of one status."""
+    query = select(Job).where(Job.user_id == user_id)
+    return query if status is None else query.where(Job.status == status)
+
+
+def _position(session: Session, job: Job) -> int | None:
+    if job.status != Status.PENDING:
+        return None
+    return session.scalar(_POSITION, {"tier": job.tier, "id": job.id})

@@ -1,0 +1,243 @@
+"""The only writer of `jobs.status`. Every transition is a compare-and-set on (id, status, attempt).
+
+    pending -> in_progress -> completed | failed | cancelled        retry: in_progress -> pending
+
+Zero rows changed means that somebody else won, which is an outcome and not an error. `attempt` fences:
+a worker that wakes up after its lease was given away carries an old attempt and changes nothing.
+Transactions that touch money lock the wallet before the job, always in this order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from pingvas import clock, db, settings
+from pingvas.billing import ledger
+from pingvas.errors import AlreadyFinished, NotFound
+from pingvas.gallery import pictures
+from pingvas.gallery.pictures import Stored
+from pingvas.jobs import dispatch, events, presenter
+from pingvas.jobs.models import Job, Status
+from pingvas.jobs.quote import cost
+
+BACKOFF_SECONDS = (0, 30, 120)
+
+
+class Outcome(StrEnum):
+    """What a transition came to."""
+
+    DONE = "done"
+    RETRY = "retry"
+    ASKED = "asked"
+    STALE = "stale"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to run a job: void once the attempt has moved on."""
+
+    job_id: UUID
+    user_id: UUID
+    attempt: int
+    failures: int
+    tier: str
+    model: str
+    prompt: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job did not end well; `detail` is for the customer to read."""
+
+    code: str
+    detail: str
+    retryable: bool
+
+
+def create(session: Session, job: Job) -> None:
+    """Insert a new job as pending."""
+    now = clock.now()
+    job.status, job.attempt, job.created_at, job.run_after = Status.PENDING, 0, now, now
+    session.add(job)
+    session.flush()
+    events.status(job.id, Status.PENDING, 0)
+
+
+def claim(job_id: UUID, worker: str) -> Claim | None:
+    """Take a pending job under a lease; None when it is not there to be taken (a stale or doubled message)."""
+    now = clock.now()
+    query = (
+        update(Job)
+        .where(Job.id == job_id, Job.status == Status.PENDING, Job.run_after <= now)
+        .values(
+            status=Status.IN_PROGRESS,
+            attempt=Job.attempt + 1,
+            worker=worker,
+            started_at=now,
+            lease_expires_at=now + _lease(),
+        )
+        .returning(Job)
+        .execution_options(populate_existing=True)
+    )
+    with db.transaction() as session:
+        job = session.scalars(query).one_or_none()
+        if job is None:
+            return None
+        events.status(job.id, Status.IN_PROGRESS, job.attempt)
+        return held_by(job)
+
+
+def held_by(job: Job) -> Claim:
+    """Return the claim that a running job's present attempt holds."""
+    return Claim(
+        job.id, job.user_id, job.attempt, job.failures, job.tier, job.model, job.prompt, job.parameters
+    )
+
+
+def renew(claims: Sequence[Claim]) -> dict[UUID, Outcome]:
+    """Renew the leases of a worker's jobs: DONE, ASKED (to cancel) or STALE (no longer its own) for each."""
+    found = {}
+    with db.transaction() as session:
+        for held in claims:
+            query = _mine(held).values(lease_expires_at=clock.now() + _lease()).returning(Job.cancel_requested_at)
+            row = session.execute(query).one_or_none()
+            asked = row is not None and row[0] is not None
+            found[held.job_id] = Outcome.STALE if row is None else Outcome.ASKED if asked else Outcome.DONE
+    return found
+
+
+def complete(held: Claim, stored: Sequence[Stored], gpu_seconds: float) -> Outcome:
+    """End a job well: picture rows, capture and event in one transaction. STALE changes nothing."""
+    with db.transaction() as session:
+        ledger.lock(session, held.user_id)
+        now = clock.now()
+        values = {"status": Status.COMPLETED, "completed_at": now, "gpu_seconds": gpu_seconds}
+        job = _finish(session, held, values)
+        if job is None:
+            return Outcome.STALE
+        pictures.record(session, job, stored)
+        job.credits_consumed = ledger.settle(session, job.id, cost(gpu_seconds))
+        session.flush()
+        events.completed(job.id, presenter.event_object(session, job))
+        dispatch.refill(session, job.user_id)
+    return Outcome.DONE
+
+
+def fail(held: Claim, failure: Failure) -> Outcome:
+    """Give a failed attempt back for a retry, or end the job when retrying is pointless or used up.
+
+    Returns:
+        RETRY, DONE (the job has failed and its whole hold is released) or STALE.
+    """
+    if failure.retryable and held.failures + 1 < settings.get().max_attempts:
+        delay = BACKOFF_SECONDS[min(held.failures, len(BACKOFF_SECONDS) - 1)]
+        return _return_to_queue(held, delay, failures=held.failures + 1)
+    with db.transaction() as session:
+        ledger.lock(session, held.user_id)
+        values = {
+            "status": Status.FAILED,
+            "completed_at": clock.now(),
+            "error_code": failure.code,
+            "error_detail": failure.detail,
+            "error_retryable": failure.retryable,
+            "failures": held.failures + 1,
+        }
+        job = _finish(session, held, values)
+        if job is None:
+            return Outcome.STALE
+        job.credits_consumed = ledger.settle(session, job.id, 0)
+        session.flush()
+        events.failed(job.id, {"code": failure.code, "detail": failure.detail, "retryable": failure.retryable})
+        dispatch.refill(session, job.user_id)
+    return Outcome.DONE
+
+
+def hand_back(held: Claim) -> Outcome:
+    """Return an unfinished job to its queue because its worker is leaving: uncharged, and no failure of the job's."""
+    return _return_to_queue(held, 0, failures=held.failures)
+
+
+def _return_to_queue(held: Claim, delay_seconds: float, failures: int) -> Outcome:
+    with db.transaction() as session:
+        ledger.lock(session, held.user_id)
+        values = {
+            "status": Status.PENDING,
+            "worker": None,
+            "lease_expires_at": None,
+            "rung_at": None,
+            "failures": failures,
+            "run_after": clock.now() + timedelta(seconds=delay_seconds),
+        }
+        job = _finish(session, held, values)
+        if job is None:
+            return Outcome.STALE
+        if job.cancel_requested_at is not None:
+            _end_cancelled(session, job)
+            return Outcome.DONE
+        events.status(held.job_id, Status.PENDING, held.attempt)
+        dispatch.refill(session, held.user_id)
+    return Outcome.RETRY
+
+
+def cancel(user_id: UUID, job_id: UUID) -> Outcome:
+    """Cancel a user's job: DONE when it was waiting, ASKED when its worker has to stop it first.
+
+    Raises:
+        NotFound: no such job of this user.
+        AlreadyFinished: it has ended, or somebody ended it meanwhile.
+    """
+    with db.transaction() as session:
+        ledger.lock(session, user_id)
+        job = session.scalars(select(Job).where(Job.id == job_id).with_for_update()).one_or_none()
+        if job is None or job.user_id != user_id:
+            raise NotFound
+        if job.status == Status.CANCELLED:
+            return Outcome.DONE
+        if Status(job.status).final:
+            raise AlreadyFinished(f"The job is {job.status}.")
+        if job.status == Status.IN_PROGRESS:
+            job.cancel_requested_at = job.cancel_requested_at or clock.now()
+            return Outcome.ASKED
+        _end_cancelled(session, job)
+    return Outcome.DONE
+
+
+def cancelled(held: Claim) -> Outcome:
+    """End a running job whose worker has stopped it on request; its whole hold is released."""
+    with db.transaction() as session:
+        ledger.lock(session, held.user_id)
+        job = _finish(session, held, {"lease_expires_at": None})
+        if job is None:
+            return Outcome.STALE
+        _end_cancelled(session, job)
+    return Outcome.DONE
+
+
+def _end_cancelled(session: Session, job: Job) -> None:
+    job.status, job.completed_at = Status.CANCELLED, clock.now()
+    session.flush()
+    job.credits_consumed = ledger.settle(session, job.id, 0)
+    events.status(job.id, Status.CANCELLED, job.attempt)
+    dispatch.refill(session, job.user_id)
+
+
+def _lease() -> timedelta:
+    return timedelta(seconds=settings.get().lease_seconds)
+
+
+def _mine(held: Claim) -> Any:
+    running = Job.status == Status.IN_PROGRESS
+    return update(Job).where(Job.id == held.job_id, running, Job.attempt == held.attempt)
+
+
+def _finish(session: Session, held: Claim, values: dict[str, Any]) -> Job | None:
+    """Compare-and-set a running job of this attempt; None when it is no longer the worker's."""
+    query = _mine(held).values(**values).returning(Job).execution_options(populate_existing=True)
+    return session.scalars(query).one_or_none()

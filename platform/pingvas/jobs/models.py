@@ -1,0 +1,77 @@
+"""Table of jobs. `status` is written by `jobs.lifecycle` alone."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from pingvas import ids
+from pingvas.db import Base
+
+
+class Status(StrEnum):
+    """States of a job; the last three are final."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can happen to the job any more."""
+        return self in FINAL
+
+
+FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+
+class Job(Base):
+    """One request for pictures.
+
+    `attempt` is the fencing token: a claim raises it and every later write of that worker carries it.
+    `failures` counts the attempts that failed; one handed back by a leaving worker is not among them.
+    `rung_at` is when the job was last put on the broker; null while it waits for a free place there.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint("status IN ('pending','in_progress','completed','failed','cancelled')", name="status"),
+        CheckConstraint("credits_consumed <= credits_quoted", name="never_above_quote"),
+        Index("ix_jobs_user_id_id", "user_id", "id"),
+        # Literal states: under a bound parameter the planner cannot use a partial index.
+        Index("ix_jobs_pending", "tier", "id", postgresql_where="status = 'pending'"),
+        Index("ix_jobs_running", "lease_expires_at", postgresql_where="status = 'in_progress'"),
+        Index("ix_jobs_completed", "completed_at", postgresql_where="status = 'completed'"),
+        Index("ix_jobs_open", "user_id", postgresql_where="status IN ('pending', 'in_progress')"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=ids.new)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    kind: Mapped[str] = mapped_column(String(16), default="text2image")
+    status: Mapped[str] = mapped_column(String(16), default=Status.PENDING.value)
+    tier: Mapped[str] = mapped_column(String(16))
+    priority: Mapped[str] = mapped_column(String(16))
+    model: Mapped[str] = mapped_column(String(64))
+    prompt: Mapped[str] = mapped_column(Text)
+    parameters: Mapped[dict[str, object]] = mapped_column(JSONB)
+    credits_quoted: Mapped[int] = mapped_column(BigInteger)
+    credits_consumed: Mapped[int | None] = mapped_column(BigInteger)
+    gpu_seconds: Mapped[float | None] = mapped_column(Float)
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    failures: Mapped[int] = mapped_column(Integer, default=0)
+    worker: Mapped[str | None] = mapped_column(String(200))
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_detail: Mapped[str | None] = mapped_column(Text)
+    error_retryable: Mapped[bool | None]
+    run_after: Mapped[datetime]
+    rung_at: Mapped[datetime | None]
+    lease_expires_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]

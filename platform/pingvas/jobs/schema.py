@@ -1,0 +1,176 @@
+"""Request and reply models of generation, and their bounds."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from pingvas.jobs.submit import MAX_SEED, Order
+from pingvas.web.api import Body, Reply
+from pingvas.web.paging import PageQuery
+
+MAX_PROMPT = 2_000
+MAX_SIDE = 4_096
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT), AfterValidator(_not_blank)]
+Side = Annotated[int, Field(ge=64, le=MAX_SIDE)]
+
+
+class GenerateBody(Body):
+    """What to draw. Only `prompt` is required; the model's catalogue entry gives the rest."""
+
+    model_config = {
+        "json_schema_extra": {
+            "example": {
+                "prompt": "a red circle on a blue background",
+                "negative_prompt": "",
+                "model": "tiny",
+                "width": 128,
+                "height": 128,
+                "steps": 12,
+                "cfg_scale": 4.0,
+                "seed": 42,
+                "scheduler": "dpmpp_2m",
+                "num_images": 1,
+                "priority": "interactive",
+            }
+        }
+    }
+
+    prompt: Prompt
+    negative_prompt: str = Field("", max_length=MAX_PROMPT)
+    model: str = Field("tiny", min_length=1, max_length=64)
+    width: Side | None = Field(None, description="Pixels; a multiple of the model's `side_multiple`.")
+    height: Side | None = Field(None, description="Pixels; a multiple of the model's `side_multiple`.")
+    steps: int | None = Field(None, ge=1, le=150, description="Denoising steps.")
+    cfg_scale: float | None = Field(None, ge=0, le=30, description="Guidance; 1 and below turn it off.")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Picture i uses seed + i; drawn when absent.")
+    scheduler: str | None = Field(None, min_length=1, max_length=32, description="The sampler.")
+    num_images: int = Field(1, ge=1, le=8)
+    priority: Literal["interactive", "batch"] = "interactive"
+
+    def order(self) -> Order:
+        """Return the body as the domain's order."""
+        return Order(**self.model_dump())
+
+
+class Links(Reply):
+    """Where to go from here."""
+
+    self: str
+    cancel: str
+    events: str
+
+
+class JobAccepted(Reply):
+    """An accepted job; `estimated_credits` is the most it can cost."""
+
+    job_id: str
+    status: str
+    estimated_credits: int
+    estimated_wait_seconds: float
+    links: Links
+
+
+class WaitReply(Reply):
+    """Seconds: median and 90th percentile."""
+
+    p50: float
+    p90: float
+
+
+class QuoteReply(Reply):
+    """`credits` is the most it can cost."""
+
+    credits: int
+    estimated_gpu_seconds: float
+    estimated_wait_seconds: WaitReply
+
+
+class ProgressReply(Reply):
+    """Denoising steps done of those to do."""
+
+    step: int
+    total_steps: int
+    percent: int
+
+
+class JobImage(Reply):
+    """A picture of a job."""
+
+    id: str
+    url: str
+    thumbnail_url: str
+    width: int
+    height: int
+    seed: int
+
+
+class JobError(Reply):
+    """Why a job failed."""
+
+    code: str
+    detail: str
+    retryable: bool
+
+
+class JobReply(Reply):
+    """A job."""
+
+    job_id: str
+    kind: str
+    status: Literal["pending", "in_progress", "completed", "failed", "cancelled"]
+    tier: str
+    model: str
+    prompt: str
+    priority: str
+    parameters: dict[str, Any]
+    attempt: int
+    position: int | None
+    progress: ProgressReply
+    image_url: str | None
+    images: list[JobImage]
+    credits_quoted: int
+    credits_consumed: int | None
+    gpu_seconds: float | None
+    duration_seconds: int | None
+    error: JobError | None
+    error_message: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+class JobsQuery(PageQuery):
+    """Which jobs to list."""
+
+    status: Literal["pending", "in_progress", "completed", "failed", "cancelled"] | None = None
+
+
+class CancelReply(Reply):
+    """`status` is `cancelled`, or `in_progress` while the worker has yet to stop."""
+
+    job_id: str
+    status: str
+
+
+class QueueReply(Reply):
+    """One tier's queue."""
+
+    tier: str
+    waiting: int
+    running: int
+    eta_seconds: WaitReply
+
+
+class QueuesReply(Reply):
+    """The five queues, highest tier first."""
+
+    items: list[QueueReply]

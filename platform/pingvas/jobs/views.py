@@ -1,0 +1,164 @@
+"""Routes of generation."""
+
+from uuid import UUID
+
+from flask import Response, request
+
+from pingvas import db, events, ids
+from pingvas.errors import AlreadyFinished, InsufficientCredits, Invalid, NotFound, QueueFull, TierRequired
+from pingvas.gallery import pictures
+from pingvas.jobs import eta, finding, lifecycle, presenter, queues, submit
+from pingvas.jobs.finding import Found
+from pingvas.jobs.lifecycle import Outcome
+from pingvas.jobs.models import Job, Status
+from pingvas.jobs.schema import (
+    CancelReply,
+    GenerateBody,
+    JobAccepted,
+    JobReply,
+    JobsQuery,
+    Links,
+    QueueReply,
+    QueuesReply,
+    QuoteReply,
+    WaitReply,
+)
+from pingvas.web import auth, paging
+from pingvas.web.api import Answer, Blueprint, endpoint
+from pingvas.web.paging import Page
+from pingvas.web.urls import base_url
+
+bp = Blueprint("jobs", tag="Generation")
+
+SUBMIT_ERRORS = (InsufficientCredits, TierRequired, QueueFull)
+
+
+@bp.post("/generate")
+@endpoint(
+    body=GenerateBody, reply=JobAccepted, status=202, errors=SUBMIT_ERRORS, scope="generate", idempotent=True
+)
+def generate(body: GenerateBody) -> Answer:
+    """Accept a job
+
+    Holds the quoted credits and puts the job on the plan's queue.
+    """
+    return _accept(body)
+
+
+@bp.post("/generation/create")
+@endpoint(body=GenerateBody, reply=JobAccepted, errors=SUBMIT_ERRORS, scope="generate", idempotent=True)
+def create(body: GenerateBody) -> Answer:
+    """Accept a job (older clients)
+
+    The same as `POST /generate`, answering 200.
+    """
+    return _accept(body)
+
+
+def _accept(body: GenerateBody) -> Answer:
+    user = auth.current()
+    accepted = submit.submit(user.id, user.tier, body.order())
+    path = f"/api/v1/jobs/{accepted.job.id}"
+    reply = JobAccepted(
+        job_id=str(accepted.job.id),
+        status=Status.PENDING,
+        estimated_credits=accepted.job.credits_quoted,
+        estimated_wait_seconds=accepted.wait_seconds,
+        links=Links(self=path, cancel=f"{path}/cancel", events=f"{path}/events"),
+    )
+    return Answer(reply, headers={"Location": path})
+
+
+@bp.post("/quote")
+@endpoint(body=GenerateBody, reply=QuoteReply, errors=(TierRequired,))
+def quote(body: GenerateBody) -> QuoteReply:
+    """Price a job
+
+    Nothing is written and nothing held.
+    """
+    user = auth.current()
+    _, priced = submit.price(body.order(), user.tier)
+    wait = eta.of_tier(user.tier)
+    return QuoteReply(
+        credits=priced.credits,
+        estimated_gpu_seconds=priced.gpu_seconds,
+        estimated_wait_seconds=WaitReply(p50=wait.p50, p90=wait.p90),
+    )
+
+
+@bp.get("/jobs")
+@endpoint(query=JobsQuery, reply=Page[JobReply])
+def list_jobs(query: JobsQuery) -> Answer:
+    """List your jobs, newest first"""
+    with db.transaction() as session:
+        own = finding.of_user(auth.current().id, query.status)
+        jobs = session.scalars(paging.seek(own, query, by=(Job.id,))).all()
+        images = pictures.of_jobs(session, [job.id for job in jobs])
+    return paging.page(jobs, query, by=(Job.id,), item=lambda job: _reply(Found(job, images[job.id])))
+
+
+@bp.get("/jobs/<job_id>")
+@endpoint(reply=JobReply, errors=(NotFound,))
+def show(job_id: str) -> JobReply:
+    """Show a job
+
+    `Prefer: wait=30` holds the answer until the job ends or the seconds are over.
+    """
+    return _reply(finding.one(auth.current().id, ids.parse(job_id)))
+
+
+def _reply(found: Found) -> JobReply:
+    job = presenter.job_object(
+        found.job, found.images, base_url=base_url(), progress=found.progress, position=found.position
+    )
+    return JobReply.model_validate(job)
+
+
+@bp.post("/jobs/<job_id>/cancel")
+@endpoint(reply=CancelReply, errors=(NotFound, AlreadyFinished), scope="generate")
+def cancel(job_id: str) -> Answer:
+    """Cancel a job
+
+    200: cancelled. 202: its worker was asked to stop at its next step.
+    """
+    job = ids.parse(job_id)
+    outcome = lifecycle.cancel(auth.current().id, job)
+    asked = outcome is Outcome.ASKED
+    status = Status.IN_PROGRESS if asked else Status.CANCELLED
+    return Answer(CancelReply(job_id=str(job), status=status), status=202 if asked else 200)
+
+
+@bp.get("/jobs/<job_id>/events")
+@endpoint(errors=(NotFound,), media_type="text/event-stream")
+def stream(job_id: str) -> Response:
+    """Follow a job (server-sent events)
+
+    `status`, `progress`, `completed`, `failed`; `Last-Event-ID` resumes without a gap.
+    """
+    # The ASGI front streams; a bare WSGI server sends what there is, and EventSource comes back for more.
+    found = finding.one(auth.current().id, ids.parse(job_id))
+    after = request.headers.get("Last-Event-ID", events.START)
+    return Response(_frames(found.job.id, after), mimetype="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+def _frames(job_id: UUID, after: str) -> str:
+    if not events.is_position(after):
+        raise Invalid("Last-Event-ID is not an id of this stream.")
+    return "retry: 1000\n\n" + "".join(events.sse_frame(event) for event in events.read(job_id, after))
+
+
+@bp.get("/queues")
+@endpoint(reply=QueuesReply)
+def list_queues() -> QueuesReply:
+    """Show the queues"""
+    items = [
+        QueueReply(
+            tier=queue.tier,
+            waiting=queue.waiting,
+            running=queue.running,
+            eta_seconds=WaitReply(p50=queue.wait.p50, p90=queue.wait.p90),
+        )
+        for queue in queues.snapshot()
+    ]
+    return QueuesReply(items=items)
+

@@ -1,0 +1,68 @@
+"""A GPU worker process around its tasks: the engine it owns, and how it starts and leaves."""
+
+import logging
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+from celery.signals import worker_init, worker_shutting_down
+
+from celeryconfig import TIERS
+from pingvas import settings
+
+if TYPE_CHECKING:
+    from gpu_worker.engine import Engine
+
+log = logging.getLogger(__name__)
+
+_lock = threading.Lock()
+_engine: "Engine | None" = None
+
+
+def name() -> str:
+    """Return what a job's row says of who runs it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def engine() -> "Engine":
+    """Return this process's engine, started on first use: importing torch takes seconds."""
+    global _engine
+    with _lock:
+        if _engine is None:
+            from gpu_worker.config import EngineConfig
+            from gpu_worker.engine import Engine
+
+            _engine = Engine(EngineConfig.from_env(os.environ))
+        return _engine
+
+
+@worker_init.connect
+def _start(sender: Any, **_: object) -> None:
+    """Load the engine while the worker connects, if this worker serves a tier at all."""
+    if not set(sender.app.amqp.queues.consume_from).isdisjoint(TIERS):
+        threading.Thread(target=_warm_up, name="engine-start", daemon=True).start()
+
+
+def _warm_up() -> None:
+    from gpu_worker.builtin import BUILTIN_TINY
+
+    engine().prefetch(BUILTIN_TINY)
+
+
+@worker_shutting_down.connect
+def _stop(**_: object) -> None:
+    """Let the running job use the grace time, then hand it back at its next step."""
+    if _engine is not None:
+        grace = settings.get().worker_grace_seconds
+        threading.Thread(target=_engine.stop, args=(grace,), name="engine-stop").start()
+
+
+def cancel(job_id: str) -> bool:
+    """Ask the engine to stop a job at its next step; False when it does not have it."""
+    return engine().cancel(job_id)
+
+
+def deadline_seconds() -> float:
+    """Return how long a job may run."""
+    return settings.get().job_deadline_seconds
