@@ -116,7 +116,9 @@ def post(
     )
     if legs:
         # One statement, because the zero-sum trigger looks at a statement's rows.
-        session.execute(insert(LedgerEntry), [_entry(transaction_id, user_id, *leg) for leg in legs.items()])
+        session.execute(
+            insert(LedgerEntry).values([_entry(transaction_id, user_id, *leg) for leg in legs.items()])
+        )
     return True
 
 

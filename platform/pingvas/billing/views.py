@@ -83,7 +83,9 @@ def balance(user_id: str) -> BalanceReply:
 
 
 def _balance(user: auth.Principal) -> BalanceReply:
-    wallet, plan = wallets.read(user.id), plans.of(user.tier)
+    plan = plans.of(user.tier)
+    with db.transaction() as session:
+        wallet = wallets.read(session, user.id)
     return BalanceReply(
         balance=wallet.monthly + wallet.purchased,
         monthly=wallet.monthly,

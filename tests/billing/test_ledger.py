@@ -1,0 +1,151 @@
+"""The ledger on a real database: sums, bounds, once-only, races."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import insert, text
+from sqlalchemy.exc import DatabaseError
+
+from pingvas import db, ids
+from pingvas.accounts.register import register
+from pingvas.billing import ledger, reconcile, wallets
+from pingvas.billing.ledger import Account
+from pingvas.billing.models import LedgerEntry, LedgerTransaction
+from pingvas.errors import InsufficientCredits
+
+pytestmark = pytest.mark.usefixtures("clean_db")
+
+
+@pytest.fixture
+def user_id() -> UUID:
+    return register("payer@example.com", "correct horse battery").id
+
+
+def balances(user_id: UUID) -> tuple[int, int, int]:
+    with db.transaction() as session:
+        wallet = wallets.read(session, user_id)
+        return wallet.monthly, wallet.purchased, wallet.held
+
+
+def hold(user_id: UUID, quote: int, *, metered: bool = False) -> UUID:
+    job_id = ids.new()
+    with db.transaction() as session:
+        ledger.hold(session, user_id, job_id, quote, metered=metered)
+    return job_id
+
+
+def settle(job_id: UUID, cost: int) -> int:
+    with db.transaction() as session:
+        return ledger.settle(session, job_id, cost)
+
+
+def books_are_right() -> bool:
+    found = reconcile.problems()
+    # These tests hold without a job's row.
+    return not {name: lines for name, lines in found.items() if "job" not in name}
+
+
+def test_registration_grants_the_free_plan_its_credits(user_id: UUID) -> None:
+    assert balances(user_id) == (100, 0, 0)
+    assert books_are_right()
+
+
+def test_a_hold_takes_monthly_credits_first_and_returns_them_as_they_were(user_id: UUID) -> None:
+    ledger.grant(user_id, 50, business_key="gift:1")
+    job_id = hold(user_id, 120)
+    assert balances(user_id) == (0, 30, 120)
+    assert settle(job_id, 0) == 0
+    assert balances(user_id) == (100, 50, 0)
+    assert books_are_right()
+
+
+def test_a_capture_charges_what_was_used_and_never_more_than_the_quote(user_id: UUID) -> None:
+    assert settle(hold(user_id, 10), 3) == 3
+    assert balances(user_id) == (97, 0, 0)
+    assert settle(hold(user_id, 10), 999) == 10
+    assert balances(user_id) == (87, 0, 0)
+    assert books_are_right()
+
+
+def test_settling_twice_settles_once(user_id: UUID) -> None:
+    job_id = hold(user_id, 10)
+    assert settle(job_id, 4) == 4
+    assert settle(job_id, 9) == 4
+    assert balances(user_id) == (96, 0, 0)
+
+
+def test_too_small_a_wallet_is_refused_and_nothing_is_written(user_id: UUID) -> None:
+    with pytest.raises(InsufficientCredits) as caught:
+        hold(user_id, 101)
+    assert caught.value.extra == {"required": 101, "available": 100}
+    assert balances(user_id) == (100, 0, 0)
+
+
+def test_a_metered_user_holds_nothing_and_owes_what_was_used(user_id: UUID) -> None:
+    job_id = hold(user_id, 5_000, metered=True)
+    assert balances(user_id) == (100, 0, 0)
+    assert settle(job_id, 7) == 7
+    assert balances(user_id) == (100, 0, 0)
+    with db.transaction() as session:
+        owed = session.scalar(text("SELECT sum(amount) FROM ledger_entries WHERE account = 'receivable'"))
+    assert owed == -7
+    assert books_are_right()
+
+
+def test_one_business_key_posts_once(user_id: UUID) -> None:
+    assert ledger.grant(user_id, 5, business_key="order:1")
+    assert not ledger.grant(user_id, 5, business_key="order:1")
+    assert balances(user_id) == (100, 5, 0)
+
+
+def test_a_hundred_parallel_holds_with_credits_for_ten_give_ten(user_id: UUID) -> None:
+    def attempt(_: int) -> bool:
+        try:
+            hold(user_id, 10)
+        except InsufficientCredits:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        accepted = sum(pool.map(attempt, range(100)))
+    assert accepted == 10
+    assert balances(user_id) == (0, 0, 100)
+    assert books_are_right()
+
+
+def test_the_database_itself_refuses_entries_that_do_not_balance(user_id: UUID) -> None:
+    def post_one_leg() -> None:
+        with db.transaction() as session:
+            transaction = session.scalars(text("SELECT id FROM ledger_transactions LIMIT 1")).one()
+            leg = {"transaction_id": transaction, "user_id": None, "account": Account.GRANTS.value, "amount": 1}
+            session.execute(insert(LedgerEntry).values([leg]))
+
+    with pytest.raises(DatabaseError, match="sum to zero"):
+        post_one_leg()
+
+
+@pytest.mark.parametrize("statement", ["UPDATE {} SET amount = 1", "DELETE FROM {}"])
+@pytest.mark.parametrize("table", [LedgerEntry.__tablename__, LedgerTransaction.__tablename__])
+def test_the_ledger_is_append_only(user_id: UUID, table: str, statement: str) -> None:
+    def tamper() -> None:
+        with db.transaction() as session:
+            session.execute(text(statement.format(table)))
+
+    with pytest.raises(DatabaseError, match="append-only"):
+        tamper()
+
+
+@given(amount=st.integers(0, 10**9), monthly=st.integers(0, 10**9), purchased=st.integers(0, 10**9))
+def test_drawing_takes_the_amount_and_no_more_than_is_there(amount: int, monthly: int, purchased: int) -> None:
+    if amount > monthly + purchased:
+        with pytest.raises(InsufficientCredits):
+            ledger.draw(amount, monthly, purchased)
+        return
+    from_monthly, from_purchased = ledger.draw(amount, monthly, purchased)
+    assert from_monthly + from_purchased == amount
+    assert 0 <= from_monthly <= monthly
+    assert 0 <= from_purchased <= purchased
+    assert from_purchased == 0 or from_monthly == monthly
