@@ -16,7 +16,7 @@ import hmac
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, TypeVarTuple
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from pingvas.web.parsing import problem
 from pingvas.web.schema import Answer, Query, Reply
 
 R = TypeVar("R", bound=Reply)
+Columns = TypeVarTuple("Columns")
 By = Sequence[InstrumentedAttribute[Any]]
 _MAC_BYTES = 8
 
@@ -69,7 +70,9 @@ def paginate(
     return page(rows, query, by=by, item=item)
 
 
-def seek(statement: Select[Any], query: PageQuery, *, by: By, ascending: bool = False) -> Select[Any]:
+def seek(
+    statement: Select[*Columns], query: PageQuery, *, by: By, ascending: bool = False
+) -> Select[*Columns]:
     """Return `statement` ordered, starting after the cursor, and one row longer than the page.
 
     Raises:

@@ -90,9 +90,8 @@ def _http(error: HTTPException) -> Response:
     kind = _KNOWN.get(status)
     if kind is not None:
         return response(status, kind.code, kind.title, kind.title, headers)
-    return response(
-        status, error.name.upper().replace(" ", "_"), error.name, error.description or "", headers
-    )
+    code = error.name.upper().replace(" ", "_")
+    return response(status, code, error.name, error.description or error.name, headers)
 
 
 def _unreachable(error: Exception) -> Response:

@@ -1,0 +1,1 @@
+"""Accounts: who a customer is and how they prove it."""

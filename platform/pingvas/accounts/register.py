@@ -1,0 +1,78 @@
+"""Open an account."""
+
+import re
+from collections.abc import Callable
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from pingvas import db
+from pingvas.accounts import passwords
+from pingvas.accounts.models import ROLES, TIERS, User
+from pingvas.errors import EmailTaken, Invalid
+
+AFTER_REGISTER: list[Callable[[Session, User], None]] = []
+"""Called in the transaction that makes the account, in order; an error undoes the account."""
+
+MIN_PASSWORD, MAX_PASSWORD = 8, 128
+MAX_EMAIL = 254
+MAX_NAME = 100
+# A sanity check; only a mail that arrives proves an address. Local part: RFC 5322 dot-atom.
+_LOCAL = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_EMAIL = re.compile(rf"(?=.{{1,64}}@){_LOCAL}@(?:{_LABEL}\.)+{_LABEL}")
+
+
+def register(
+    email: str, password: str, name: str | None = None, *, tier: str = "free", role: str = "user"
+) -> User:
+    """Make an account and what hangs on it.
+
+    Raises:
+        Invalid: the address, the password's length, the name, tier or role is not acceptable.
+        EmailTaken: the address has an account, also if it got one this very moment.
+    """
+    email = normal_email(email)
+    _check(password, name, tier, role)
+    hashed = passwords.hash_of(password)
+    user = User(email=email, password_hash=hashed, name=name, tier=tier, role=role)
+    with db.transaction() as session:
+        try:
+            with session.begin_nested():
+                session.add(user)
+        except IntegrityError as error:
+            # The unique index decides: looking first would leave a gap between two at once.
+            if "uq_users_email" in str(error.orig):
+                raise EmailTaken from None
+            raise
+        for hook in AFTER_REGISTER:
+            hook(session, user)
+    return user
+
+
+def normal_email(text: str) -> str:
+    """Return an address as it is stored: trimmed and lowercased.
+
+    Raises:
+        Invalid: it is not the shape of an address, or is longer than 254 characters.
+    """
+    email = text.strip().lower()
+    # `lower()` makes ASCII of some foreign letters (the Kelvin sign), hence the look at the original.
+    if not text.isascii() or len(email) > MAX_EMAIL or not _EMAIL.fullmatch(email):
+        raise _wrong("email", "this is not an e-mail address")
+    return email
+
+
+def _check(password: str, name: str | None, tier: str, role: str) -> None:
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise _wrong("password", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters are needed")
+    if name is not None and len(name) > MAX_NAME:
+        raise _wrong("name", f"at most {MAX_NAME} characters")
+    if tier not in TIERS:
+        raise _wrong("tier", f"one of {', '.join(TIERS)}")
+    if role not in ROLES:
+        raise _wrong("role", f"one of {', '.join(ROLES)}")
+
+
+def _wrong(field: str, text: str) -> Invalid:
+    return Invalid(f"{field}: {text}", errors=[{"loc": [field], "msg": text, "type": "value_error"}])

@@ -1,0 +1,66 @@
+"""The WSGI application: `create_app()`."""
+
+from importlib.metadata import version
+
+import redis
+from apiflask import APIFlask
+from sqlalchemy import text
+
+from pingvas import db, domains, settings, storage
+from pingvas.accounts import principals
+from pingvas.accounts.views import bp as accounts
+from pingvas.billing.views import bp as billing
+from pingvas.web import auth, docs, headers, health, openapi, problem, request_id
+
+BLUEPRINTS = (
+    accounts,
+    billing,
+)
+
+
+def create_app() -> APIFlask:
+    """Make the application from the settings.
+
+    Raises:
+        SettingsError: a setting is missing or cannot be used.
+    """
+    domains.load()
+    app = APIFlask(
+        "pingvas",
+        title="Pingvas",
+        version=version("pingvas"),
+        spec_path=docs.SPEC_PATH,
+        docs_path=None,
+        static_folder=None,  # type: ignore[arg-type]
+        json_errors=False,
+    )
+    app.config["MAX_CONTENT_LENGTH"] = settings.get().max_body_bytes
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    # The order matters: hooks after a request run in reverse, and each sees what the later ones did.
+    request_id.init_app(app)
+    headers.init_app(app)
+    problem.init_app(app)
+    auth.init_app(app, bearer=(principals.by_token, principals.by_key), by_session=principals.by_session)
+    openapi.init_app(app)
+    docs.init_app(app)
+    health.init_app(app, {"database": _database, "broker": _broker, "store": _store})
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _database() -> None:
+    with db.engine().connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def _broker() -> None:
+    seconds = health.TIMEOUT_SECONDS
+    with redis.Redis.from_url(
+        settings.get().broker_url, socket_timeout=seconds, socket_connect_timeout=seconds
+    ) as client:
+        client.ping()
+
+
+def _store() -> None:
+    storage.default().check()

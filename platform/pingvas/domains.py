@@ -1,0 +1,23 @@
+"""All domains at once: their tables, and what one does when another asks for it."""
+
+from importlib import import_module
+
+from pingvas.accounts.register import AFTER_REGISTER
+from pingvas.billing.wallets import open_wallet
+
+MODELS = (
+    "pingvas.web.models",
+    "pingvas.accounts.models",
+    "pingvas.billing.models",
+    "pingvas.catalog.models",
+    "pingvas.gallery.models",
+    "pingvas.jobs.models",
+)
+
+
+def load() -> None:
+    """Import every table and connect the domains; doing it again changes nothing."""
+    for name in MODELS:
+        import_module(name)
+    if open_wallet not in AFTER_REGISTER:
+        AFTER_REGISTER.append(open_wallet)

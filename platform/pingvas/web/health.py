@@ -1,0 +1,62 @@
+"""`/healthz`: the process answers. `/readyz`: what it needs answers too, each part by name."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+
+from flask import Flask
+
+from pingvas.web.api import Answer, Blueprint, Reply, endpoint
+
+TIMEOUT_SECONDS = 2.0
+
+Check = Callable[[], object]
+"""Returns when the part is well, else raises."""
+
+
+class Health(Reply):
+    """The process is up."""
+
+    status: str = "ok"
+
+
+class Readiness(Reply):
+    """`status` is `ok` or `unavailable`; `checks` says `ok` or why not for each part."""
+
+    status: str
+    checks: dict[str, str]
+
+
+def init_app(app: Flask, checks: Mapping[str, Check]) -> None:
+    """Serve both, with the parts to ask about."""
+    bp = Blueprint("health", tag="Health", url_prefix="/")
+    # Two rounds of hanging checks fit; a third is answered "timed out" without adding threads.
+    pool = ThreadPoolExecutor(max_workers=max(2 * len(checks), 1), thread_name_prefix="readyz")
+
+    @bp.get("/healthz")
+    @endpoint(reply=Health, public=True)
+    def healthz() -> Health:
+        """Say that the process is up."""
+        return Health()
+
+    @bp.get("/readyz")
+    @endpoint(reply=Readiness, public=True)
+    def readyz() -> Answer:
+        """Say whether the database, the broker and the store answer; 503 when one does not."""
+        asked = {name: pool.submit(check) for name, check in checks.items()}
+        wait_for(asked.values(), timeout=TIMEOUT_SECONDS)
+        found = {name: _outcome(future) for name, future in asked.items()}
+        well = all(text == "ok" for text in found.values())
+        reply = Readiness(status="ok" if well else "unavailable", checks=found)
+        return Answer(reply, status=200 if well else 503, headers={"Cache-Control": "no-store"})
+
+    app.register_blueprint(bp)
+
+
+def _outcome(future: "Future[object]") -> str:
+    if not future.done():
+        future.cancel()
+        return f"no answer within {TIMEOUT_SECONDS:g} s"
+    error = future.exception()
+    # The kind only: the text may hold addresses and users, and anybody may ask.
+    return type(error).__name__ if error else "ok"
