@@ -1,0 +1,63 @@
+"""Settings of the engine. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+Dtype = Literal["auto", "fp32", "fp16", "bf16"]
+
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How one engine uses one device.
+
+    `device` is auto (CUDA, else MPS, else CPU), cpu, mps, cuda or cuda:N; `dtype` auto is bf16 on CUDA (fp16
+    where bf16 is missing) and fp32 elsewhere; `threads` caps the CPU threads of a tensor operation (None:
+    torch decides); `encode_workers` threads make PNGs and thumbnails.
+    """
+
+    device: str = "auto"
+    dtype: Dtype = "auto"
+    max_loaded_models: int = 2
+    threads: int | None = None
+    encode_workers: int = 2
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "EngineConfig":
+        """Read `PINGVAS_GPU_DEVICE`, `_DTYPE`, `_MAX_LOADED_MODELS` and `_THREADS`.
+
+        Missing or empty ones keep the default. Raises `ValueError` naming the variable.
+        """
+        default = cls()
+        return cls(
+            device=_device(env),
+            dtype=_dtype(env),
+            max_loaded_models=_count(env, "PINGVAS_GPU_MAX_LOADED_MODELS") or default.max_loaded_models,
+            threads=_count(env, "PINGVAS_GPU_THREADS"),
+        )
+
+
+def _device(env: Mapping[str, str]) -> str:
+    value = env.get("PINGVAS_GPU_DEVICE", "").strip().lower() or "auto"
+    kind, colon, index = value.partition(":")
+    if value in _DEVICES or (kind == "cuda" and colon and index.isdecimal()):
+        return value
+    raise ValueError(f"PINGVAS_GPU_DEVICE must be auto, cpu, mps, cuda or cuda:N, not {value!r}")
+
+
+def _dtype(env: Mapping[str, str]) -> Dtype:
+    value = env.get("PINGVAS_GPU_DTYPE", "").strip().lower() or "auto"
+    if value not in get_args(Dtype):
+        raise ValueError(f"PINGVAS_GPU_DTYPE must be one of {', '.join(get_args(Dtype))}, not {value!r}")
+    return cast(Dtype, value)
+
+
+def _count(env: Mapping[str, str], name: str) -> int | None:
+    text = env.get(name, "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, not {text!r}")
+    return int(text)
