@@ -10,11 +10,17 @@ from pingvas import db, domains, settings, storage
 from pingvas.accounts import principals
 from pingvas.accounts.views import bp as accounts
 from pingvas.billing.views import bp as billing
+from pingvas.catalog.views import bp as catalog
+from pingvas.gallery.views import bp as gallery
+from pingvas.jobs.views import bp as jobs
 from pingvas.web import auth, docs, headers, health, openapi, problem, request_id
 
 BLUEPRINTS = (
     accounts,
     billing,
+    catalog,
+    gallery,
+    jobs,
 )
 
 

@@ -29,7 +29,7 @@ def test_what_the_price_list_says() -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[free", "line 1"),
+        ("\n[free\nweight = 1", "line 2"),
         (SHIPPED + "\n[gold]\nweight = 1\n", "[gold]"),
         (SHIPPED.replace("weight = 8", "weight = 0"), "[studio] weight"),
         (SHIPPED.replace("weight = 8", "wieght = 8"), "[studio] "),

@@ -1,11 +1,10 @@
 """Routes of generation."""
 
-from uuid import UUID
-
 from flask import Response, request
 
 from pingvas import db, events, ids
-from pingvas.errors import AlreadyFinished, InsufficientCredits, Invalid, NotFound, QueueFull, TierRequired
+from pingvas.errors import AlreadyFinished, InsufficientCredits, NotFound, QueueFull, TierRequired
+from pingvas.events.model import position
 from pingvas.gallery import pictures
 from pingvas.jobs import eta, finding, lifecycle, presenter, queues, submit
 from pingvas.jobs.finding import Found
@@ -137,14 +136,10 @@ def stream(job_id: str) -> Response:
     """
     # The ASGI front streams; a bare WSGI server sends what there is, and EventSource comes back for more.
     found = finding.one(auth.current().id, ids.parse(job_id))
-    after = request.headers.get("Last-Event-ID", events.START)
-    return Response(_frames(found.job.id, after), mimetype="text/event-stream", headers={"Cache-Control": "no-cache"})
-
-
-def _frames(job_id: UUID, after: str) -> str:
-    if not events.is_position(after):
-        raise Invalid("Last-Event-ID is not an id of this stream.")
-    return "retry: 1000\n\n" + "".join(events.sse_frame(event) for event in events.read(job_id, after))
+    after = position(request.headers.get("Last-Event-ID"))
+    frames = (f"id: {it.id}\nevent: {it.type}\ndata: {it.json()}\n\n" for it in events.read(found.job.id, after))
+    text = "retry: 1000\n\n" + "".join(frames)
+    return Response(text, mimetype="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
 @bp.get("/queues")
