@@ -1,0 +1,111 @@
+"""The programs of an instance: what is started, with which arguments."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+
+from pingvas import settings
+from pingvas.embedded import DataFolder
+
+GPU_QUEUES = "enterprise,studio,pro,starter,free"
+CONTROL_QUEUE = "control"
+_API_PROCESSES = 2
+_CONTROL_THREADS = 4
+_STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program; `stop_seconds` is how long it may take to end."""
+
+    name: str
+    argv: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+    stop_seconds: float = _STOP_SECONDS
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an instance listens and keeps its files."""
+
+    folder: DataFolder
+    host: str = "127.0.0.1"
+    port: int = 8000
+    flower_port: int = 5555
+
+    @property
+    def url(self) -> str:
+        """Return the API's address for clients on this machine."""
+        host = "127.0.0.1" if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def flower_url(self) -> str:
+        """Return Flower's address."""
+        return f"http://127.0.0.1:{self.flower_port}"
+
+
+def everything(place: Place) -> list[Program]:
+    """Return all programs of an instance."""
+    return [api(place), gpu_worker(place), control_worker(place), beat(place), flower(place)]
+
+
+def api(place: Place) -> Program:
+    """Return the HTTP API: granian, which starts dead processes of its own again."""
+    argv = [*_python("granian"), "--interface", "asgi", "--host", place.host, "--port", str(place.port)]
+    argv += ["--workers", str(_API_PROCESSES), "--respawn-failed-workers", "--workers-kill-timeout", "5"]
+    return Program("api", (*argv, "--no-access-log", "--log-level", _level().lower(), "pingvas.asgi:app"))
+
+
+def gpu_worker(place: Place) -> Program:
+    """Return the worker that makes pictures; its queues are listed highest tier first."""
+    config = settings.get()
+    argv = _worker(place, "gpu", GPU_QUEUES, config.worker_concurrency)
+    return Program("gpu-worker", argv, stop_seconds=config.worker_grace_seconds + _STOP_SECONDS)
+
+
+def control_worker(place: Place) -> Program:
+    """Return the worker of sweeps and clean-up, which need no GPU."""
+    return Program("control-worker", _worker(place, "control", CONTROL_QUEUE, _CONTROL_THREADS))
+
+
+def beat(place: Place) -> Program:
+    """Return the scheduler; an instance has one."""
+    schedule = str(place.folder.path / "beat-schedule")
+    return Program("beat", (*_celery("beat"), "--loglevel", _level(), "--schedule", schedule))
+
+
+def flower(place: Place) -> Program:
+    """Return the monitor. Its login goes by environment, where no list of processes shows it."""
+    listen = ("--address=127.0.0.1", f"--port={place.flower_port}")
+    argv = (*_celery("flower"), *listen, f"--logging={_level().lower()}")
+    return Program("flower", argv, {"FLOWER_BASIC_AUTH": flower_login(place.folder)})
+
+
+def flower_login(folder: DataFolder) -> str:
+    """Return `user:password` of Flower; made on first use."""
+    return f"pingvas:{folder.secret('flower.key', 24)}"
+
+
+def environment(program: Program) -> dict[str, str]:
+    """Return the environment a program runs in: this process's, unbuffered, and its own."""
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **program.environment}
+
+
+def _worker(place: Place, name: str, queues: str, threads: int) -> tuple[str, ...]:
+    # The port keeps instances apart that share a broker and a machine.
+    options = ["-n", f"{name}-{place.port}@%h", "-Q", queues, "-P", "threads", "-c", str(threads), "-E"]
+    # Gossip and mingle let workers know each other; ours meet in the database.
+    return (*_celery("worker"), *options, "--without-gossip", "--without-mingle", "--loglevel", _level())
+
+
+def _celery(command: str) -> tuple[str, ...]:
+    return (*_python("celery"), "-A", "tasks", command)
+
+
+def _python(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module)
+
+
+def _level() -> str:
+    return settings.get().log_level

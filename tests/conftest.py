@@ -1,0 +1,216 @@
+"""Real servers for every test that asks for them: PostgreSQL and Redis from the wheels, API and workers.
+
+The addresses are settled before any module of ours reads the settings; the servers start with the first
+test that needs one, so that tests of plain functions wait for nothing.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+_FOLDER = Path(tempfile.mkdtemp(prefix="pingvas-tests-"))
+_START_SECONDS = 90
+_TRUNCATE_TRIES = 5
+
+
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+_REDIS_PORT = free_port()
+_REDIS_PASSWORD = "a-password-of-tests"
+
+for _name in list(os.environ):  # what the machine's owner has set up is none of the tests' business
+    if _name.startswith(("PINGVAS_", "S3_", "DATABASE_URL", "BROKER_URL", "REDIS_URL")):
+        del os.environ[_name]
+os.environ |= {
+    "DATABASE_URL": f"postgresql://pingvas@/pingvas?host={_FOLDER / 'postgres'}",
+    "BROKER_URL": f"redis://:{_REDIS_PASSWORD}@127.0.0.1:{_REDIS_PORT}/0",
+    "PINGVAS_DATA_DIR": str(_FOLDER),
+    "PINGVAS_SECRET_KEY": "a secret key of the tests, long enough to be one",
+    "PINGVAS_LEASE_SECONDS": "4",
+    "PINGVAS_HEARTBEAT_SECONDS": "1",
+    "PINGVAS_SWEEP_SECONDS": "1",
+    "PINGVAS_RING_AGAIN_SECONDS": "2",
+    "PINGVAS_WORKER_GRACE_SECONDS": "2",
+}
+
+from pingvas import db, domains, migrations, settings  # noqa: E402
+from pingvas.cli import programs  # noqa: E402
+from pingvas.cli.programs import Place, Program  # noqa: E402
+from pingvas.embedded import DataFolder, postgres, process  # noqa: E402
+from pingvas.embedded import redis as redis_server  # noqa: E402
+from pingvas.embedded.servers import forget_settings  # noqa: E402
+
+
+def pytest_unconfigure() -> None:
+    """Remove what the servers wrote."""
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> DataFolder:
+    """The data folder of the session's servers."""
+    folder = DataFolder(_FOLDER)
+    folder.make()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def broker(data_folder: DataFolder) -> Iterator[str]:
+    """A Redis for the session; its URL, which the settings already have."""
+    (data_folder.path / "redis.key").write_text(_REDIS_PASSWORD)
+    server = redis_server.start(data_folder, port=_REDIS_PORT)
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def database(data_folder: DataFolder) -> Iterator[str]:
+    """A PostgreSQL for the session with the newest schema; its URL, which the settings already have."""
+    server = postgres.start(data_folder, durable=False)
+    domains.load()
+    migrations.upgrade()
+    yield server.url
+    db.engine().dispose()
+    server.stop()
+
+
+@pytest.fixture
+def clean_db(database: str, broker: str) -> None:
+    """Leave no row of an earlier test, save the catalogue that the schema brings."""
+    for attempt in range(_TRUNCATE_TRIES):
+        try:
+            _truncate()
+            break
+        except OperationalError:  # a sweep of the running stack was in the way, and one of us gave up
+            if attempt == _TRUNCATE_TRIES - 1:
+                raise
+
+
+def _truncate() -> None:
+    tables = [name for name in db.Base.metadata.tables if name != "catalog_entries"]
+    with db.transaction() as session:
+        session.execute(text("SET LOCAL lock_timeout = '2s'"))
+        session.execute(text(f"TRUNCATE {', '.join(tables)}"))
+        session.execute(text("DELETE FROM catalog_entries WHERE location NOT LIKE 'builtin:%'"))
+
+
+@pytest.fixture
+def fresh_settings() -> Iterator[None]:
+    """Let a test change the environment: settings and engine are made anew before and after it."""
+    forget_settings()
+    yield
+    forget_settings()
+
+
+@pytest.fixture(scope="session")
+def app(database: str, broker: str) -> Flask:
+    """The Flask application on the session's servers."""
+    from pingvas.app import create_app
+
+    return create_app()
+
+
+@pytest.fixture
+def client(app: Flask, clean_db: None) -> FlaskClient:
+    """Flask's test client, on an empty database."""
+    return app.test_client()
+
+
+class Stack:
+    """The programs that users run, on the session's servers: API, GPU worker, control worker and beat."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self.url = place.url
+
+    def start(self, program: Program) -> None:
+        """Start a program."""
+        self._children[program.name] = process.spawn(
+            program.argv,
+            log=self._place.folder.log(program.name),
+            cwd=self._place.folder.path,
+            env=programs.environment(program),
+        )
+
+    def start_worker(self) -> None:
+        """Start the GPU worker, if it is not there."""
+        if "gpu-worker" not in self._children:
+            self.start(programs.gpu_worker(self._place))
+
+    def kill_worker(self) -> None:
+        """Kill -9 the GPU worker and all its children."""
+        child = self._children.pop("gpu-worker")
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+    def stop_worker(self) -> int:
+        """Ask the GPU worker to leave, as a deployment does; return its exit status."""
+        child = self._children.pop("gpu-worker")
+        child.terminate()
+        process.wait_or_kill(child, 30)
+        return child.returncode
+
+    def stop(self) -> None:
+        """Stop all programs."""
+        for child in self._children.values():
+            child.terminate()
+        for child in self._children.values():
+            process.wait_or_kill(child, 30)
+
+    def wait_ready(self) -> None:
+        """Wait until the API says it is ready."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            dead = next((name for name, child in self._children.items() if child.poll() is not None), None)
+            if dead or time.monotonic() > deadline:
+                log = process.tail(self._place.folder.log(dead or "api"), 40)
+                pytest.fail(f"{dead or 'api'} did not start:\n{log}")
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+
+@pytest.fixture(scope="session")
+def stack(database: str, broker: str, data_folder: DataFolder) -> Iterator[Stack]:
+    """The running stack. Leases are short, so that a killed worker's job is given away within seconds."""
+    place = Place(data_folder, port=free_port())
+    running = Stack(place)
+    with ExitStack() as cleanup:
+        cleanup.callback(running.stop)
+        makers = (programs.api, programs.gpu_worker, programs.control_worker, programs.beat)
+        for make in makers:
+            running.start(make(place))
+        running.wait_ready()
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _settings_are_the_sessions() -> None:
+    """Fail a test that comes after one which left other settings behind."""
+    assert str(settings.get().data_dir) == str(_FOLDER)
