@@ -11,7 +11,7 @@ from pingvas import db, ids
 from pingvas.accounts import keys, principals, tokens, users
 from pingvas.accounts.models import ApiKey
 from pingvas.accounts.register import MAX_EMAIL, MAX_NAME, MAX_PASSWORD, MIN_PASSWORD, register
-from pingvas.errors import EmailTaken, InvalidCredentials
+from pingvas.errors import EmailTaken, Forbidden, InvalidCredentials, Unauthorized
 from pingvas.web import auth
 from pingvas.web.api import Answer, Blueprint, Body, Reply, endpoint
 from pingvas.web.paging import Page, PageQuery, paginate
@@ -122,7 +122,7 @@ def sign_up(body: RegisterBody) -> SignInReply:
 
 
 @bp.post("/auth/login")
-@endpoint(body=LoginBody, reply=SignInReply, errors=(InvalidCredentials,), public=True)
+@endpoint(body=LoginBody, reply=SignInReply, errors=(InvalidCredentials, Forbidden), public=True)
 def login(body: LoginBody) -> SignInReply:
     """Sign in; sets the session cookie as well."""
     user = users.authenticate(body.email, body.password.get_secret_value())
@@ -132,7 +132,7 @@ def login(body: LoginBody) -> SignInReply:
 
 
 @bp.post("/auth/refresh")
-@endpoint(body=RefreshBody, reply=TokensReply, public=True)
+@endpoint(body=RefreshBody, reply=TokensReply, errors=(Unauthorized, Forbidden), public=True)
 def refresh(body: RefreshBody) -> TokensReply:
     """Exchange a refresh token for new tokens.
 
@@ -143,7 +143,7 @@ def refresh(body: RefreshBody) -> TokensReply:
 
 
 @bp.post("/auth/logout")
-@endpoint(body=LogoutBody, status=204, public=True)
+@endpoint(body=LogoutBody, status=204, errors=(Forbidden,), public=True)
 def logout(body: LogoutBody) -> None:
     """End the sign-in: its refresh tokens, access tokens and session cookie."""
     principal = auth.peek()

@@ -6,6 +6,7 @@ from concurrent.futures import wait as wait_for
 
 from flask import Flask
 
+from pingvas.errors import Unavailable
 from pingvas.web.api import Answer, Blueprint, Reply, endpoint
 
 TIMEOUT_SECONDS = 2.0
@@ -21,9 +22,9 @@ class Health(Reply):
 
 
 class Readiness(Reply):
-    """`status` is `ok` or `unavailable`; `checks` says `ok` or why not for each part."""
+    """Every part answers; the problem of a 503 has the same `checks`, with a word on what is wrong."""
 
-    status: str
+    status: str = "ok"
     checks: dict[str, str]
 
 
@@ -42,13 +43,14 @@ def init_app(app: Flask, checks: Mapping[str, Check]) -> None:
     @bp.get("/readyz")
     @endpoint(reply=Readiness, public=True)
     def readyz() -> Answer:
-        """Say whether the database, the broker and the store answer; 503 when one does not."""
+        """Say whether the database, the broker and the store answer; 503 names those that do not."""
         asked = {name: pool.submit(check) for name, check in checks.items()}
         wait_for(asked.values(), timeout=TIMEOUT_SECONDS)
         found = {name: _outcome(future) for name, future in asked.items()}
-        well = all(text == "ok" for text in found.values())
-        reply = Readiness(status="ok" if well else "unavailable", checks=found)
-        return Answer(reply, status=200 if well else 503, headers={"Cache-Control": "no-store"})
+        missing = sorted(name for name, outcome in found.items() if outcome != "ok")
+        if missing:
+            raise Unavailable(f"Not reachable: {', '.join(missing)}", checks=found)
+        return Answer(Readiness(checks=found), headers={"Cache-Control": "no-store"})
 
     app.register_blueprint(bp)
 
@@ -58,5 +60,5 @@ def _outcome(future: "Future[object]") -> str:
         future.cancel()
         return f"no answer within {TIMEOUT_SECONDS:g} s"
     error = future.exception()
-    # The kind only: the text may hold addresses and users, and anybody may ask.
+    # The kind only: its text may hold addresses and user names, and anybody may ask.
     return type(error).__name__ if error else "ok"
