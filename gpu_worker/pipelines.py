@@ -13,6 +13,7 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
 from safetensors import SafetensorError
 
 from gpu_worker.devices import Placement, is_out_of_memory
@@ -20,6 +21,9 @@ from gpu_worker.errors import ModelUnavailable
 from gpu_worker.request import ModelSource
 
 log = logging.getLogger(__name__)
+_library: Any
+for _library in (diffusers, transformers):
+    _library.utils.logging.disable_progress_bar()  # a worker's log is no terminal
 
 # A loader returns a pipeline in host memory, in the dtype given, and raises `ModelUnavailable`.
 Loader = Callable[[ModelSource, torch.dtype], Any]

@@ -4,14 +4,17 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from gpu_worker.config import EngineConfig
 from gpu_worker.request import GenerationRequest, ModelSource
+
+hub: Any = diffusers  # whose calls are not typed
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,9 +34,9 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
 
 
-def _pipeline(folder: Path) -> StableDiffusionPipeline:
+def _pipeline(folder: Path) -> Any:
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
+    unet = hub.UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
         out_channels=4,
@@ -44,7 +47,7 @@ def _pipeline(folder: Path) -> StableDiffusionPipeline:
         cross_attention_dim=32,
         attention_head_dim=4,
     )
-    vae = AutoencoderKL(
+    vae = hub.AutoencoderKL(
         block_out_channels=(16, 16, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -65,12 +68,12 @@ def _pipeline(folder: Path) -> StableDiffusionPipeline:
             pad_token_id=1,
         )
     )
-    return StableDiffusionPipeline(
+    return hub.StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
         tokenizer=_tokenizer(folder / "vocabulary"),
         unet=unet,
-        scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1),
+        scheduler=hub.DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,13 +192,17 @@ def test_a_queued_deadline_ends_while_another_runs(
     assert isinstance(failure(queued[0]), DeadlineExceeded)
 
 
+def _note(order: list[str], name: str, progress: Progress) -> None:
+    order.append(name)
+
+
 def test_higher_tiers_first_then_first_come(engine: Engine, make_request: MakeRequest) -> None:
     gate, running = occupy(engine, make_request(id="running"))
     order: list[str] = []
     futures = []
     for name, rank in (("free1", 0), ("pro1", 2), ("free2", 0), ("pro2", 2), ("top", 4)):
         request = make_request(id=name, tier_rank=rank, steps=1)
-        futures.append(engine.submit(request, lambda _, name=name: order.append(name)))
+        futures.append(engine.submit(request, partial(_note, order, name)))
     gate.open.set()
     for future in (running, *futures):
         future.result(WAIT)

@@ -4,25 +4,20 @@ import math
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-from diffusers import (
-    DPMSolverMultistepScheduler,
-    EDMEulerScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    PNDMScheduler,
-    StableDiffusionPipeline,
-)
 
 from gpu_worker import samplers
 from gpu_worker.errors import BadRequest
 
+hub: Any = diffusers  # whose calls are not typed
 DIFFUSION = ("ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "unipc", "lcm", "default")
 
 
 def sd15() -> Any:
     """The scheduler that Stable Diffusion 1.5 comes with."""
-    return PNDMScheduler(
+    return hub.PNDMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -34,7 +29,7 @@ def sd15() -> Any:
 
 def zero_snr() -> Any:
     """A v-prediction solver with options that other samplers must not inherit."""
-    return DPMSolverMultistepScheduler(
+    return hub.DPMSolverMultistepScheduler(
         prediction_type="v_prediction", timestep_spacing="trailing", use_karras_sigmas=True
     )
 
@@ -75,7 +70,7 @@ def test_each_denoises_to_a_finite_latent(name: str, steps: int) -> None:
 
 
 def test_flow_matching_models() -> None:
-    own = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    own = hub.FlowMatchEulerDiscreteScheduler(shift=3.0)
     assert samplers.prediction_of(own) == "flow"
     assert samplers.build("flow_euler", own).config.shift == 3.0
     assert samplers.build("default", own) is not own
@@ -84,20 +79,22 @@ def test_flow_matching_models() -> None:
 
 
 def test_a_flow_model_that_comes_with_a_solver_keeps_its_shift() -> None:
-    own = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    own = hub.DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
     assert samplers.build("flow_euler", own).config.shift == 3.0
 
 
 def test_a_schedule_of_its_own_allows_only_default() -> None:
-    own = EDMEulerScheduler()
-    assert isinstance(samplers.build("default", own), EDMEulerScheduler)
+    own = hub.EDMEulerScheduler()
+    assert isinstance(samplers.build("default", own), hub.EDMEulerScheduler)
     with pytest.raises(BadRequest, match="it accepts default"):
         samplers.build("euler", own)
 
 
 @pytest.mark.parametrize("name", DIFFUSION)
 def test_each_runs_in_the_stock_pipeline(sd_folder: Path, name: str) -> None:
-    pipe: Any = StableDiffusionPipeline.from_pretrained(sd_folder)
+    pipe: Any = hub.StableDiffusionPipeline.from_pretrained(sd_folder)
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = samplers.build(name, pipe.scheduler)
     generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
