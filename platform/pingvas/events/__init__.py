@@ -4,7 +4,7 @@ The row in the database is the truth. A stream lives for a day and may be lost a
 it (`pingvas.events.hub`, `pingvas.asgi`) falls back to the row.
 """
 
-from pingvas.events.model import CHANNEL, START, Event, of_job, stream_key
+from pingvas.events.model import CHANNEL, START, Event, of_job, position, stream_key
 from pingvas.events.stream import latest_progress, publish, read
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Event",
     "latest_progress",
     "of_job",
+    "position",
     "publish",
     "read",
     "stream_key",

@@ -16,21 +16,8 @@ START: Final = "0-0"
 ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 """The states of a job that nothing follows."""
 
+_LAST = 2**64 - 1  # the largest number in a stream id
 _POSITION = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?")
-_COMPLETED_FIELDS = (
-    "job_id",
-    "status",
-    "kind",
-    "model",
-    "attempt",
-    "image_url",
-    "images",
-    "credits_quoted",
-    "credits_consumed",
-    "gpu_seconds",
-    "duration_seconds",
-    "completed_at",
-)
 _FAILED_FIELDS = ("job_id", "status", "attempt", "error", "error_message", "credits_consumed", "completed_at")
 _STATUS_FIELDS = ("job_id", "status", "attempt", "position", "progress")
 
@@ -66,23 +53,31 @@ def position(text: str | None) -> str:
     if match is None:
         return START
     parts = (int(match[1]), int(match[2] or 0))
-    return START if max(parts) >= 2**64 else f"{parts[0]}-{parts[1]}"
+    return START if max(parts) > _LAST else f"{parts[0]}-{parts[1]}"
 
 
-def following(place: str) -> str:
-    """Return the smallest position after `place`, for an event that stands at the end and in no stream."""
-    milliseconds, _, sequence = place.partition("-")
-    return f"{milliseconds}-{int(sequence or 0) + 1}"
+def beyond(place: str) -> str:
+    """Return the position of a last event that comes after `place` but stands in no stream.
+
+    Its sequence number is one that Redis never gives, so a client that comes back with it is known to
+    have been told the end.
+    """
+    return f"{place.partition('-')[0]}-{_LAST}"
+
+
+def is_beyond(place: str) -> bool:
+    """Tell whether `beyond` made this position."""
+    return place.endswith(f"-{_LAST}")
 
 
 def of_job(job: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return type and data of the event that amounts to `job`, the object of `GET /api/v1/jobs/{id}`.
 
-    `completed` and `failed` for jobs that ended so, else `status`.
+    `completed` (the whole object) and `failed` for jobs that ended so, else `status`.
     """
     status = job.get("status")
     if status == "completed":
-        return "completed", _pick(job, _COMPLETED_FIELDS)
+        return "completed", dict(job)
     if status == "failed":
         return "failed", _pick(job, _FAILED_FIELDS)
     return "status", _pick(job, _STATUS_FIELDS)

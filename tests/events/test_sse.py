@@ -1,0 +1,227 @@
+"""The event stream over HTTP: order, resumption, and what happens when Redis forgets."""
+
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import redis
+
+from pingvas import events, ids
+
+if TYPE_CHECKING:
+    from tests.events.conftest import Api
+
+pytestmark = pytest.mark.usefixtures("events_url")
+
+
+def progress(job_id: str, step: int) -> str:
+    published = events.publish(job_id, "progress", {"step": step})
+    assert published is not None
+    return published
+
+
+def test_from_the_first_event_to_the_last(api: "Api") -> None:
+    job = api.new_job()
+    first = events.publish(job, "status", {"status": "in_progress", "attempt": 1})
+    with api.sse(job, {"X-Request-Id": "from-the-client"}) as stream:
+        headers = stream.response.headers
+        assert stream.response.status_code == 200
+        assert headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert headers["cache-control"] == "no-cache"
+        assert headers["x-accel-buffering"] == "no"
+        assert headers["x-request-id"] == "from-the-client"
+        assert "etag" not in headers
+        assert stream.next() == (first, "status", {"status": "in_progress", "attempt": 1})
+        second = progress(job, 1)
+        assert stream.next() == (second, "progress", {"step": 1})
+        last = events.publish(job, "completed", {"status": "completed"})
+        assert stream.rest() == [(last, "completed", {"status": "completed"})]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"), [("failed", {"status": "failed"}), ("status", {"status": "cancelled"})]
+)
+def test_other_ends(api: "Api", kind: str, data: dict[str, str]) -> None:
+    job = api.new_job()
+    progress(job, 1)
+    end = events.publish(job, kind, data)
+    with api.sse(job) as stream:
+        assert stream.rest()[-1] == (end, kind, data)
+
+
+def test_refusals_are_flasks_own(api: "Api") -> None:
+    job = api.new_job()
+    url = f"{api.url}/api/v1/jobs/{job}/events"
+    refused = httpx.get(url, headers={"Authorization": "Bearer bad", "Accept": "text/event-stream"})
+    assert refused.status_code == 401
+    assert refused.json() == {"code": "UNAUTHORIZED"}
+    assert refused.headers["www-authenticate"] == "Bearer"
+    assert refused.headers["x-request-id"]
+    assert httpx.get(f"{api.url}/api/v1/jobs/{ids.new()}/events", headers=api.auth).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/v1/jobs/not-a-uuid/events", 404),
+        ("GET", "/api/v1/jobs/{job}/events/", 404),
+        ("HEAD", "/api/v1/jobs/{job}/events", 404),
+        ("POST", "/api/v1/jobs/{job}/events", 404),
+        ("HEAD", "/api/v1/jobs/{job}", 200),
+        ("POST", "/api/v1/jobs/{job}", 405),
+    ],
+)
+def test_everything_else_is_flasks(api: "Api", method: str, path: str, status: int) -> None:
+    url = api.url + path.format(job=api.new_job())
+    assert httpx.request(method, url, headers=api.auth).status_code == status
+
+
+@pytest.mark.parametrize("by_query", [False, True])
+def test_resumption_under_concurrent_publishing(api: "Api", by_query: bool) -> None:
+    job, total = api.new_job(), 300
+
+    def publish() -> None:
+        for step in range(total):
+            progress(job, step)
+        events.publish(job, "completed", {"status": "completed"})
+
+    progress(job, -1)
+    publisher = Thread(target=publish)
+    publisher.start()
+    seen: list[int] = []
+    last, ended = "", False
+    while not ended:
+        headers = {"Last-Event-ID": last} if last and not by_query else None
+        query = f"?last_event_id={last}" if last and by_query else ""
+        with api.sse(job, headers, query) as stream:
+            for _ in range(37):  # then hang up, and come back
+                event = stream.next()
+                assert event is not None
+                last, kind, data = event
+                ended = kind == "completed"
+                if ended:
+                    assert stream.next() is None
+                    break
+                seen.append(data["step"])
+    publisher.join()
+    assert seen == list(range(-1, total))
+
+
+def test_a_lost_doorbell_costs_a_keep_alive_at_most(api: "Api", events_url: str) -> None:
+    job = api.new_job()
+    progress(job, 1)
+    with api.sse(job) as stream:
+        assert stream.next() is not None
+        client = redis.Redis.from_url(events_url, decode_responses=True)
+        silent = client.xadd(events.stream_key(job), {"type": "completed", "data": '{"status":"completed"}'})
+        assert stream.rest() == [(silent, "completed", {"status": "completed"})]
+        assert stream.comments <= 1
+
+
+def test_silence_is_told(api: "Api") -> None:
+    job = api.new_job()
+    progress(job, 1)
+    with api.sse(job) as stream:
+        assert stream.next() is not None
+        stream.silence()
+        stream.silence()
+        progress(job, 2)
+        event = stream.next()
+        assert event is not None
+        assert event[2] == {"step": 2}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [("completed", "completed"), ("failed", "failed"), ("cancelled", "status")]
+)
+def test_the_row_ends_a_stream_that_redis_forgot(api: "Api", events_url: str, status: str, kind: str) -> None:
+    job = api.new_job()
+    at = progress(job, 1)
+    with api.sse(job) as stream:
+        assert stream.next() is not None
+        redis.Redis.from_url(events_url).flushdb()
+        api.row(job, status, image_url="/x.png", error=None)
+        [(last, found, data)] = stream.rest()
+    assert (found, data["status"]) == (kind, status)
+    assert last.split("-")[0] == at.split("-")[0]
+    assert last != at
+    with api.sse(job, {"Last-Event-ID": last}) as again:
+        assert again.response.status_code == 204
+
+
+def test_publishing_goes_on_after_a_flush(api: "Api", events_url: str) -> None:
+    job = api.new_job()
+    progress(job, 1)
+    with api.sse(job) as stream:
+        assert stream.next() is not None
+        redis.Redis.from_url(events_url).flushdb()
+        progress(job, 2)
+        events.publish(job, "completed", {"status": "completed"})
+        assert [data for _, _, data in stream.rest()] == [{"step": 2}, {"status": "completed"}]
+
+
+def test_without_a_stream_the_row_speaks_first(api: "Api") -> None:
+    job = api.new_job("pending")
+    with api.sse(job) as stream:
+        first = stream.next()
+        assert first is not None
+        assert first[1:] == ("status", {"job_id": job, "status": "pending", "attempt": 1})
+        second = progress(job, 1)
+        assert stream.next() == (second, "progress", {"step": 1})
+    with api.sse(job, {"Last-Event-ID": first[0]}) as stream:
+        assert stream.next() == (second, "progress", {"step": 1})
+
+
+def test_a_finished_job_without_a_stream(api: "Api") -> None:
+    job = api.new_job("completed")
+    with api.sse(job) as stream:
+        [(_, kind, data)] = stream.rest()
+    assert (kind, data["job_id"], data["status"]) == ("completed", job, "completed")
+
+
+def test_who_knows_the_end_is_sent_away(api: "Api") -> None:
+    job = api.new_job()
+    before = progress(job, 1)
+    end = events.publish(job, "completed", {"status": "completed"})
+    api.row(job, "completed")
+    with api.sse(job, {"Last-Event-ID": before}) as stream:
+        assert [event[0] for event in stream.rest()] == [end]
+    with api.sse(job, {"Last-Event-ID": str(end)}) as stream:
+        assert stream.response.status_code == 204
+        assert stream.response.headers["x-request-id"]
+
+
+def test_a_row_that_goes_away_ends_the_stream(api: "Api") -> None:
+    job = api.new_job()
+    progress(job, 1)
+    with api.sse(job) as stream:
+        assert stream.next() is not None
+        httpx.delete(f"{api.url}/rows/{job}").raise_for_status()
+        assert stream.rest() == []
+
+
+def test_listeners_take_no_thread_and_leave_no_waiter(api: "Api") -> None:
+    job = api.new_job()
+    progress(job, 1)
+    for _ in range(2):
+        streams = [api.sse(job) for _ in range(20)]
+        opened = [stream.__enter__() for stream in streams]
+        assert all(stream.next() for stream in opened)
+        assert api.state()["followers"] == 20  # answered although Flask has two threads
+        for stream in streams:
+            stream.__exit__(None, None, None)
+        with api.sse(job) as last:
+            last.next()
+            last.silence()
+            assert api.state()["followers"] == 1
+
+
+def test_a_garbled_position_means_the_start(api: "Api") -> None:
+    job = api.new_job()
+    first = progress(job, 1)
+    for garbled in ("nonsense", "99999999999999999999999", "-5", "1-1-1"):
+        with api.sse(job, {"Last-Event-ID": garbled}) as stream:
+            event = stream.next()
+            assert event is not None
+            assert event[0] == first
