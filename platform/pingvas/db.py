@@ -42,11 +42,8 @@ _current: ContextVar[_Unit | None] = ContextVar("unit", default=None)
 
 
 def sqlalchemy_url(url: str) -> str:
-    """Return `url` for SQLAlchemy's psycopg 3 dialect; `postgres://` and `postgresql://` are taken as well."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.split("+")[0] not in ("postgres", "postgresql"):
-        raise settings.SettingsError(f"DATABASE_URL: {scheme!r} is not a PostgreSQL URL (postgresql://…)")
-    return f"postgresql+psycopg://{rest}"
+    """Return a PostgreSQL URL for SQLAlchemy's psycopg 3 dialect."""
+    return f"postgresql+psycopg://{url.partition('://')[2]}"
 
 
 @cache

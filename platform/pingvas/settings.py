@@ -1,10 +1,11 @@
 """Every setting, read from the environment and nowhere else. A bad value names itself at start."""
 
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -69,10 +70,34 @@ class Settings(BaseSettings):
     worker_grace_seconds: float = Field(20, ge=0, description="Time a stopping worker lets its step finish.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING, ERROR.")
 
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, url: str) -> str:
+        return _of_scheme(url, "postgresql", "postgres", "postgresql+psycopg")
+
+    @field_validator("broker_url", "redis_url")
+    @classmethod
+    def _redis(cls, url: str) -> str:
+        return _of_scheme(url, "redis", "rediss")
+
+    @field_validator("heartbeat_seconds", mode="after")
+    @classmethod
+    def _renewed_in_time(cls, seconds: float, info: ValidationInfo) -> float:
+        lease = info.data.get("lease_seconds")
+        if lease is not None and 2 * seconds > lease:
+            raise ValueError(f"must be at most half of {variable('lease_seconds')} ({lease:g}), not {seconds:g}")
+        return seconds
+
     @property
     def events_url(self) -> str:
         """Redis URL of the event streams."""
         return self.redis_url or self.broker_url
+
+
+def _of_scheme(url: str, *schemes: str) -> str:
+    if url and url.partition("://")[0] not in schemes:
+        raise ValueError(f"must begin with {schemes[0]}://")
+    return url
 
 
 def variable(field: str) -> str:
@@ -98,4 +123,18 @@ def _explain(problem: object) -> str:
     loc, message = problem["loc"], problem["msg"]  # type: ignore[index]
     name = str(loc[0])
     field = name if name in Settings.model_fields else None
-    return f"{variable(field) if field else name}: {message}"
+    return f"{variable(field) if field else name}: {message.removeprefix('Value error, ')}"
+
+
+def markdown() -> str:
+    """Return every setting as the table of docs/operations.md."""
+    lines = ["| variable | default | what |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+        shown = "" if default in ("", None) else f"`{default}`"
+        lines.append(f"| `{variable(name)}` | {shown} | {field.description} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown() + "\n")
