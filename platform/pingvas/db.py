@@ -35,7 +35,7 @@ class Base(DeclarativeBase):
 @dataclass
 class _Unit:
     session: Session
-    callbacks: list[Callable[[], None]] = field(default_factory=list)
+    callbacks: list[Callable[[], object]] = field(default_factory=list)
 
 
 _current: ContextVar[_Unit | None] = ContextVar("unit", default=None)
@@ -80,7 +80,7 @@ def transaction() -> Iterator[Session]:
         callback()
 
 
-def after_commit(callback: Callable[[], None]) -> None:
+def after_commit(callback: Callable[[], object]) -> None:
     """Call `callback` once the unit of work in force has committed; never if it rolls back."""
     unit = _current.get()
     if unit is None:

@@ -120,7 +120,12 @@ def test_the_database_itself_refuses_entries_that_do_not_balance(user_id: UUID) 
     def post_one_leg() -> None:
         with db.transaction() as session:
             transaction = session.scalars(text("SELECT id FROM ledger_transactions LIMIT 1")).one()
-            leg = {"transaction_id": transaction, "user_id": None, "account": Account.GRANTS.value, "amount": 1}
+            leg = {
+                "transaction_id": transaction,
+                "user_id": None,
+                "account": Account.GRANTS.value,
+                "amount": 1,
+            }
             session.execute(insert(LedgerEntry).values([leg]))
 
     with pytest.raises(DatabaseError, match="sum to zero"):
@@ -139,7 +144,9 @@ def test_the_ledger_is_append_only(user_id: UUID, table: str, statement: str) ->
 
 
 @given(amount=st.integers(0, 10**9), monthly=st.integers(0, 10**9), purchased=st.integers(0, 10**9))
-def test_drawing_takes_the_amount_and_no_more_than_is_there(amount: int, monthly: int, purchased: int) -> None:
+def test_drawing_takes_the_amount_and_no_more_than_is_there(
+    amount: int, monthly: int, purchased: int
+) -> None:
     if amount > monthly + purchased:
         with pytest.raises(InsufficientCredits):
             ledger.draw(amount, monthly, purchased)

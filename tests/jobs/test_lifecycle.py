@@ -122,7 +122,12 @@ def test_a_transient_failure_is_retried_with_back_off_and_then_final(user_id: UU
     assert delays == [0, 30]
     assert lifecycle.fail(claimed(job_id), TRANSIENT) is Outcome.DONE
     job = row(job_id)
-    assert (job.status, job.error_code, job.attempt, job.credits_consumed) == ("failed", "OUT_OF_MEMORY", 3, 0)
+    assert (job.status, job.error_code, job.attempt, job.credits_consumed) == (
+        "failed",
+        "OUT_OF_MEMORY",
+        3,
+        0,
+    )
     assert spendable(user_id) == 100
 
 
@@ -231,7 +236,9 @@ def test_lost_messages_are_rung_again(user_id: UUID) -> None:
     purge()
     assert sweep.ring_again() == 0  # too early
     with db.transaction() as session:
-        session.execute(text("UPDATE jobs SET rung_at = rung_at - interval '1 hour' WHERE id = :id"), {"id": job_id})
+        session.execute(
+            text("UPDATE jobs SET rung_at = rung_at - interval '1 hour' WHERE id = :id"), {"id": job_id}
+        )
     assert sweep.ring_again() == 1
     assert dispatch.depths()["free"] == 1
 

@@ -130,14 +130,21 @@ def _entry(transaction_id: UUID, user_id: UUID, account: Account, amount: int) -
 def _moved(session: Session, user_id: UUID, before: Balances, legs: Legs) -> Balances:
     after = Balances(*(getattr(before, account) + legs.get(account, 0) for account in IN_WALLET))
     if min(after.monthly, after.purchased, after.held) < 0:
-        raise InsufficientCredits(required=-sum(min(leg, 0) for leg in legs.values()), available=before.spendable)
+        raise InsufficientCredits(
+            required=-sum(min(leg, 0) for leg in legs.values()), available=before.spendable
+        )
     if after != before:
         session.execute(update(Wallet).where(Wallet.user_id == user_id).values(**after.__dict__))
     return after
 
 
 def grant(
-    user_id: UUID, amount: int, *, business_key: str, type: str = "adjustment", description: str = ""  # noqa: A002
+    user_id: UUID,
+    amount: int,
+    *,
+    business_key: str,
+    type: str = "adjustment",  # noqa: A002 (the contract's name)
+    description: str = "",
 ) -> bool:
     """Give purchased credits (kept until used), or take them back with a negative amount.
 
@@ -176,7 +183,9 @@ def hold(session: Session, user_id: UUID, job_id: UUID, quote: int, *, metered: 
             Account.PURCHASED: -purchased,
             Account.HELD: monthly + purchased,
         }
-        post(session, user_id, f"job:{job_id}:hold", "hold", legs, job_id=job_id, description="Held for a job")
+        post(
+            session, user_id, f"job:{job_id}:hold", "hold", legs, job_id=job_id, description="Held for a job"
+        )
 
 
 def settle(session: Session, job_id: UUID, cost: int) -> int:
@@ -212,7 +221,9 @@ def _release(session: Session, held: Hold) -> None:
         Account.PURCHASED: held.purchased,
     }
     key = f"job:{held.job_id}:release"
-    post(session, held.user_id, key, "release", legs, job_id=held.job_id, description="Hold of a job released")
+    post(
+        session, held.user_id, key, "release", legs, job_id=held.job_id, description="Hold of a job released"
+    )
 
 
 def _capture(session: Session, held: Hold, cost: int) -> None:
@@ -225,4 +236,3 @@ def _capture(session: Session, held: Hold, cost: int) -> None:
     key = f"job:{held.job_id}:capture"
     text = f"{cost} GPU second{'s' if cost > 1 else ''}"
     post(session, held.user_id, key, "generation", legs, job_id=held.job_id, description=text)
-

@@ -55,7 +55,8 @@ class LedgerEntry(Base):
     __table_args__ = (
         CheckConstraint("amount <> 0", name="amount"),
         CheckConstraint(
-            "(user_id IS NOT NULL) = (account IN ('monthly', 'purchased', 'held', 'receivable'))", name="account"
+            "(user_id IS NOT NULL) = (account IN ('monthly', 'purchased', 'held', 'receivable'))",
+            name="account",
         ),
         Index("ix_ledger_entries_user_id_account", "user_id", "account"),
         Index("ix_ledger_entries_transaction_id", "transaction_id"),

@@ -25,7 +25,8 @@ CHECKS = {
         GROUP BY w.user_id, w.held HAVING w.held <> coalesce(sum(h.monthly + h.purchased), 0)""",
     "holds whose job has ended, or jobs that run without one": """
         SELECT 'job ' || j.id || ' is ' || j.status || ' and its hold is ' ||
-               CASE WHEN h.job_id IS NULL THEN 'missing' WHEN h.settled_at IS NULL THEN 'open' ELSE 'settled' END
+               CASE WHEN h.job_id IS NULL THEN 'missing' WHEN h.settled_at IS NULL THEN 'open'
+                    ELSE 'settled' END
         FROM jobs j LEFT JOIN holds h ON h.job_id = j.id
         WHERE h.job_id IS NULL
            OR (h.settled_at IS NULL) <> (j.status IN ('pending', 'in_progress'))""",

@@ -32,7 +32,9 @@ def open_wallet(session: Session, user: User) -> None:
     if credits:
         legs = {Account.MONTHLY: credits, Account.GRANTS: -credits}
         key = f"reset:{user.id}:{now:%Y-%m-%d}"
-        ledger.post(session, user.id, key, "monthly_allocation", legs, description="Credits of the first month")
+        ledger.post(
+            session, user.id, key, "monthly_allocation", legs, description="Credits of the first month"
+        )
 
 
 def read(session: Session, user_id: UUID) -> Wallet:

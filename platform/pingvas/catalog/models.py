@@ -9,7 +9,10 @@ from pingvas.db import Base
 
 
 class CatalogEntry(Base):
-    """One model that workers can load; `location` is a folder, hub id, `.safetensors` file or `builtin:<name>`."""
+    """One model that workers can load; sides in pixels.
+
+    `location` is a diffusers folder, a hub id, a `.safetensors` file or `builtin:<name>`.
+    """
 
     __tablename__ = "catalog_entries"
     __table_args__ = (

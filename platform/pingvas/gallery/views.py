@@ -68,7 +68,9 @@ def content(image_id: str) -> Response:
     The PNG itself, or a redirect to where it can be fetched for a while.
     """
     image = _own(image_id)
-    return _bytes(pictures.original_key(image.user_id, image.id), "image/png", f'"{image.sha256}"', f"{image.id}.png")
+    return _bytes(
+        pictures.original_key(image.user_id, image.id), "image/png", f'"{image.sha256}"', f"{image.id}.png"
+    )
 
 
 @bp.get("/images/<image_id>/thumbnail")

@@ -7,6 +7,7 @@ one releases the next, so a queue that is first in, first out still takes turns 
 import logging
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 from uuid import UUID
 
 from celery import Celery
@@ -58,7 +59,7 @@ _ALL_PLACES = 1_000_000
 
 
 def refill(session: Session, user_id: UUID) -> None:
-    """Give a user's free places on the broker to the jobs that wait longest; ring for them after the commit."""
+    """Give a user's free places on the broker to the jobs that wait longest; they ring after the commit."""
     ledger.lock(session, user_id)  # two refills of one user must not give the same place twice
     tier = session.scalar(text("SELECT tier FROM users WHERE id = :user"), {"user": user_id})
     places = plans.limit(plans.of(str(tier)).max_concurrent_jobs)
@@ -94,7 +95,7 @@ def depths() -> dict[str, int]:
     """
     with _celery().connection_for_read() as connection:
         connection.ensure_connection(max_retries=1, timeout=2)
-        channel = connection.default_channel
+        channel: Any = connection.default_channel
         # Declared and not only asked for: a queue that no worker has opened yet is simply empty.
         declared = (channel.queue_declare(queue=tier.value, durable=True, auto_delete=False) for tier in Tier)
         return {reply.queue: int(reply.message_count) for reply in declared}

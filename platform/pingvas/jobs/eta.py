@@ -20,7 +20,8 @@ class Wait:
 
 
 _RECENT = text("""
-    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds), percentile_cont(0.9) WITHIN GROUP (ORDER BY seconds)
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds),
+           percentile_cont(0.9) WITHIN GROUP (ORDER BY seconds)
     FROM (SELECT extract(epoch FROM completed_at - started_at) AS seconds FROM jobs
           WHERE status = 'completed' ORDER BY completed_at DESC LIMIT 100) AS recent""")
 

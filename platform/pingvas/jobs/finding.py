@@ -42,7 +42,7 @@ def one(user_id: UUID, job_id: UUID) -> Found:
     return Found(job, images, position, events.latest_progress(job.id) if running else None)
 
 
-def of_user(user_id: UUID, status: str | None = None) -> Select[tuple[Job]]:
+def of_user(user_id: UUID, status: str | None = None) -> Select[Job]:
     """Return the query of a user's own jobs, perhaps of one status."""
     query = select(Job).where(Job.user_id == user_id)
     return query if status is None else query.where(Job.status == status)
@@ -51,4 +51,4 @@ def of_user(user_id: UUID, status: str | None = None) -> Select[tuple[Job]]:
 def _position(session: Session, job: Job) -> int | None:
     if job.status != Status.PENDING:
         return None
-    return session.scalar(_POSITION, {"tier": job.tier, "id": job.id})
+    return int(session.scalar(_POSITION, {"tier": job.tier, "id": job.id}) or 1)

@@ -71,7 +71,7 @@ def create(session: Session, job: Job) -> None:
 
 
 def claim(job_id: UUID, worker: str) -> Claim | None:
-    """Take a pending job under a lease; None when it is not there to be taken (a stale or doubled message)."""
+    """Take a pending job under a lease; None when it is not there to take (a stale or doubled message)."""
     now = clock.now()
     query = (
         update(Job)
@@ -106,7 +106,9 @@ def renew(claims: Sequence[Claim]) -> dict[UUID, Outcome]:
     found = {}
     with db.transaction() as session:
         for held in claims:
-            query = _mine(held).values(lease_expires_at=clock.now() + _lease()).returning(Job.cancel_requested_at)
+            query = (
+                _mine(held).values(lease_expires_at=clock.now() + _lease()).returning(Job.cancel_requested_at)
+            )
             row = session.execute(query).one_or_none()
             asked = row is not None and row[0] is not None
             found[held.job_id] = Outcome.STALE if row is None else Outcome.ASKED if asked else Outcome.DONE
@@ -154,13 +156,15 @@ def fail(held: Claim, failure: Failure) -> Outcome:
             return Outcome.STALE
         job.credits_consumed = ledger.settle(session, job.id, 0)
         session.flush()
-        events.failed(job.id, {"code": failure.code, "detail": failure.detail, "retryable": failure.retryable})
+        events.failed(
+            job.id, {"code": failure.code, "detail": failure.detail, "retryable": failure.retryable}
+        )
         dispatch.refill(session, job.user_id)
     return Outcome.DONE
 
 
 def hand_back(held: Claim) -> Outcome:
-    """Return an unfinished job to its queue because its worker is leaving: uncharged, and no failure of the job's."""
+    """Return an unfinished job to its queue because its worker leaves: uncharged, and no failure of its own."""
     return _return_to_queue(held, 0, failures=held.failures)
 
 

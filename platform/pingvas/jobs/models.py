@@ -40,7 +40,9 @@ class Job(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        CheckConstraint("status IN ('pending','in_progress','completed','failed','cancelled')", name="status"),
+        CheckConstraint(
+            "status IN ('pending','in_progress','completed','failed','cancelled')", name="status"
+        ),
         CheckConstraint("credits_consumed <= credits_quoted", name="never_above_quote"),
         Index("ix_jobs_user_id_id", "user_id", "id"),
         # Literal states: under a bound parameter the planner cannot use a partial index.

@@ -28,5 +28,6 @@ def snapshot() -> list[TierQueue]:
     with db.transaction() as session:
         counts = {row[0]: (row[1], row[2]) for row in session.execute(_COUNTS)}
         return [
-            TierQueue(tier.value, *counts.get(tier.value, (0, 0)), eta.estimate(session, tier)) for tier in Tier
+            TierQueue(tier.value, *counts.get(tier.value, (0, 0)), eta.estimate(session, tier))
+            for tier in Tier
         ]

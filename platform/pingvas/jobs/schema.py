@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from pingvas.jobs.submit import MAX_SEED, Order
 from pingvas.web.api import Body, Reply
@@ -26,8 +26,8 @@ Side = Annotated[int, Field(ge=64, le=MAX_SIDE)]
 class GenerateBody(Body):
     """What to draw. Only `prompt` is required; the model's catalogue entry gives the rest."""
 
-    model_config = {
-        "json_schema_extra": {
+    model_config = ConfigDict(
+        json_schema_extra={
             "example": {
                 "prompt": "a red circle on a blue background",
                 "negative_prompt": "",
@@ -42,7 +42,7 @@ class GenerateBody(Body):
                 "priority": "interactive",
             }
         }
-    }
+    )
 
     prompt: Prompt
     negative_prompt: str = Field("", max_length=MAX_PROMPT)
@@ -51,7 +51,9 @@ class GenerateBody(Body):
     height: Side | None = Field(None, description="Pixels; a multiple of the model's `side_multiple`.")
     steps: int | None = Field(None, ge=1, le=150, description="Denoising steps.")
     cfg_scale: float | None = Field(None, ge=0, le=30, description="Guidance; 1 and below turn it off.")
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Picture i uses seed + i; drawn when absent.")
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description="Picture i uses seed + i; drawn when absent."
+    )
     scheduler: str | None = Field(None, min_length=1, max_length=32, description="The sampler.")
     num_images: int = Field(1, ge=1, le=8)
     priority: Literal["interactive", "batch"] = "interactive"

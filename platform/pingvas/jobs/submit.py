@@ -62,7 +62,9 @@ def resolve(order: Order, tier: str) -> tuple[CatalogEntry, Parameters]:
     if entry is None:
         raise _invalid("model", f"There is no model {order.model!r}; GET /api/v1/models lists yours.")
     if not entries.may_use(tier, entry):
-        raise TierRequired(f"{entry.slug} is for the {entry.min_tier} plan and above.", required=entry.min_tier)
+        raise TierRequired(
+            f"{entry.slug} is for the {entry.min_tier} plan and above.", required=entry.min_tier
+        )
     sides = {"width": order.width or entry.default_side, "height": order.height or entry.default_side}
     for name, side in sides.items():
         _check_side(name, side, entry)
@@ -152,4 +154,3 @@ def _check_room(session: Session, user_id: UUID, plan: plans.Plan, wait: float) 
     if waiting >= room:
         message = f"{waiting} of your jobs are waiting and the {plan.title} plan allows {room}."
         raise QueueFull(message, retry_after=max(1, round(wait)), limit=room)
-

@@ -81,7 +81,7 @@ def refill_users() -> int:
 
 
 def ring_again() -> int:
-    """Ring again for jobs that were rung long ago, in tiers where the broker holds fewer messages than it should.
+    """Ring again for jobs that were rung long ago, where a tier's queue holds too few messages.
 
     A long queue is no reason to ring twice; messages that vanished are.
     """

@@ -137,7 +137,9 @@ def stream(job_id: str) -> Response:
     # The ASGI front streams; a bare WSGI server sends what there is, and EventSource comes back for more.
     found = finding.one(auth.current().id, ids.parse(job_id))
     after = position(request.headers.get("Last-Event-ID"))
-    frames = (f"id: {it.id}\nevent: {it.type}\ndata: {it.json()}\n\n" for it in events.read(found.job.id, after))
+    frames = (
+        f"id: {it.id}\nevent: {it.type}\ndata: {it.json()}\n\n" for it in events.read(found.job.id, after)
+    )
     text = "retry: 1000\n\n" + "".join(frames)
     return Response(text, mimetype="text/event-stream", headers={"Cache-Control": "no-cache"})
 
@@ -156,4 +158,3 @@ def list_queues() -> QueuesReply:
         for queue in queues.snapshot()
     ]
     return QueuesReply(items=items)
-
