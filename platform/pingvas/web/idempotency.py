@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from pingvas import clock, db, settings
 from pingvas.errors import IdempotencyMismatch, Invalid, RequestInFlight
+from pingvas.web import parsing
 from pingvas.web.models import IdempotencyKey
 
 HEADER = "Idempotency-Key"
@@ -73,9 +74,8 @@ def expire(limit: int = 1_000) -> int:
 
 
 def _digest(request: Request) -> bytes:
-    body = request.get_data(cache=True)
     head = f"{request.method} {request.full_path}\n".encode()
-    return hashlib.sha256(head + body).digest()
+    return hashlib.sha256(head + parsing.raw(request)).digest()
 
 
 def _lock(session: Session, user_id: UUID, key: str) -> None:

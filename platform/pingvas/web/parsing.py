@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from flask import Request
 from pydantic import BaseModel, ValidationError
 
-from pingvas.errors import Invalid, Malformed, NotFound, UnsupportedMedia
+from pingvas.errors import Invalid, Malformed, NotFound, TooLarge, UnsupportedMedia
 from pingvas.web.schema import Body, Query
 
 B = TypeVar("B", bound=Body)
@@ -21,28 +21,43 @@ def body(request: Request, model: type[B]) -> B:
     """Read the JSON body.
 
     Raises:
+        TooLarge: larger than is allowed.
         Malformed: not UTF-8, not JSON, NaN, a name twice, nested too deep, or empty.
         UnsupportedMedia: another content type than `application/json`.
         Invalid: not an object, or the model refuses it.
     """
-    raw = request.get_data(cache=True)
-    if not raw.strip():
+    data = raw(request)
+    if not data.strip():
         if any(field.is_required() for field in model.model_fields.values()):
             raise Malformed("A JSON body is required")
         return model()
     if not request.is_json:
         raise UnsupportedMedia
-    document = _json(raw)
+    document = _json(data)
     if not isinstance(document, dict):
         raise Invalid(
             "The body must be a JSON object", errors=[problem((), "a JSON object is expected", "type")]
         )
-    if b"\\u" in raw:
+    if b"\\u" in data:
         _check_text(document)
     try:
-        return model.model_validate_json(raw)
+        return model.model_validate_json(data)
     except ValidationError as error:
         raise invalid(error) from None
+
+
+def raw(request: Request) -> bytes:
+    """Return the body's bytes, which can be asked for again.
+
+    Raises:
+        TooLarge: there are more than is allowed.
+    """
+    data = request.get_data(cache=True)
+    limit = request.max_content_length
+    # Of a chunked body, werkzeug hands out as much as is allowed and does not say that there was more.
+    if request.content_length is None and limit is not None and len(data) >= limit:
+        raise TooLarge
+    return data
 
 
 def query(request: Request, model: type[Q]) -> Q:
