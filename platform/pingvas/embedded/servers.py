@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,15 @@ from pingvas.embedded.folder import DataFolder, EmbeddedError, Instance
 
 _LEFTOVER_SECONDS = 15.0
 _BUSY_SECONDS = 60.0  # how long a command waits for another one's database to stop
+
+
+Step = Callable[[str], AbstractContextManager[None]]
+"""Shows that something is being done while the block runs."""
+
+
+@contextmanager
+def _silent(_: str) -> Iterator[None]:
+    yield
 
 
 @dataclass
@@ -29,7 +38,7 @@ class Servers:
 
 
 @contextmanager
-def running(folder: DataFolder, *, broker: bool = True, durable: bool = True) -> Iterator[Servers]:
+def running(folder: DataFolder, *, broker: bool = True, step: Step = _silent) -> Iterator[Servers]:
     """Run the embedded servers that the settings ask for, and point this process's environment at them.
 
     The caller holds the folder's lock. What a killed run left behind is ended first.
@@ -37,16 +46,18 @@ def running(folder: DataFolder, *, broker: bool = True, durable: bool = True) ->
     Raises:
         EmbeddedError: a server does not start.
     """
-    end_leftovers(folder)
+    if folder.read():
+        with step("Ending what a killed run left behind"):
+            end_leftovers(folder)
     servers = Servers(Instance())
     with ExitStack() as stack:
         stack.callback(folder.forget)
         config = settings.get()
         environment = {"PINGVAS_DATA_DIR": str(folder.path)}
         environment["PINGVAS_SECRET_KEY"] = config.secret_key.get_secret_value() or folder.secret_key()
-        environment["DATABASE_URL"] = config.database_url or _postgres(folder, servers, stack, durable)
+        environment["DATABASE_URL"] = config.database_url or _postgres(folder, servers, stack, step)
         if broker:
-            environment["BROKER_URL"] = config.broker_url or _redis(folder, servers, stack)
+            environment["BROKER_URL"] = config.broker_url or _redis(folder, servers, stack, step)
             environment["REDIS_URL"] = config.redis_url or environment["BROKER_URL"]
         servers.instance.environment = environment
         folder.write(servers.instance)
@@ -54,22 +65,20 @@ def running(folder: DataFolder, *, broker: bool = True, durable: bool = True) ->
             yield servers
 
 
-def _postgres(folder: DataFolder, servers: Servers, stack: ExitStack, durable: bool) -> str:
-    server = postgres.start(folder, durable=durable, on_spawn=_note(folder, servers, "postgres"))
+def _postgres(folder: DataFolder, servers: Servers, stack: ExitStack, step: Step) -> str:
+    with step("PostgreSQL"):
+        server = postgres.start(folder, on_spawn=_Note(folder, servers.instance, "postgres"))
     stack.callback(server.stop)
     servers.embedded["postgres"] = server
     return server.url
 
 
-def _redis(folder: DataFolder, servers: Servers, stack: ExitStack) -> str:
-    server = redis_server.start(folder, on_spawn=_note(folder, servers, "redis"))
+def _redis(folder: DataFolder, servers: Servers, stack: ExitStack, step: Step) -> str:
+    with step("Redis"):
+        server = redis_server.start(folder, on_spawn=_Note(folder, servers.instance, "redis"))
     stack.callback(server.stop)
     servers.embedded["redis"] = server
     return server.url
-
-
-def _note(folder: DataFolder, servers: Servers, name: str) -> "_Note":
-    return _Note(folder, servers.instance, name)
 
 
 @dataclass

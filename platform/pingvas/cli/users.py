@@ -1,0 +1,76 @@
+"""`pingvas user`: accounts."""
+
+import secrets
+
+import click
+
+from pingvas import db, ids
+from pingvas.accounts import users
+from pingvas.accounts.models import ROLES, TIERS, User
+from pingvas.accounts.register import register
+from pingvas.billing import ledger, wallets
+from pingvas.cli import console
+from pingvas.cli.console import CommandError, data_dir_option
+from pingvas.cli.session import rows
+
+
+@click.group("user")
+def group() -> None:
+    """Look after accounts."""
+
+
+@group.command("create")
+@click.argument("email")
+@click.option("--password", help="Without it one is made and shown once; '-' asks for it.")
+@click.option("--tier", type=click.Choice(sorted(TIERS)), default="free", show_default=True)
+@click.option("--role", type=click.Choice(sorted(ROLES)), default="user", show_default=True)
+@data_dir_option
+def create(email: str, password: str | None, tier: str, role: str) -> None:
+    """Open an account for EMAIL."""
+    if password == "-":  # noqa: S105 (asks for one)
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    chosen = password or secrets.token_urlsafe(18)
+    with rows():
+        user = register(email, chosen, tier=tier, role=role)
+    console.done(f"{user.email} ({user.tier}, {user.role}) is {user.id}")
+    if not password:
+        console.say(f"Password, shown this once: {chosen}")
+
+
+@group.command("grant")
+@click.argument("email")
+@click.argument("amount", type=int)
+@click.option("--reason", default="Granted by an operator", show_default=True)
+@data_dir_option
+def grant(email: str, amount: int, reason: str) -> None:
+    """Give EMAIL's account AMOUNT credits that do not expire (below zero: take them)."""
+    if not amount:
+        raise click.UsageError("AMOUNT is 0.")
+    with rows():
+        user = _user(email)
+        ledger.grant(user.id, amount, business_key=f"cli:{ids.new()}", description=reason)
+        with db.transaction() as session:
+            wallet = wallets.read(session, user.id)
+        left = wallet.monthly + wallet.purchased
+    console.done(f"{user.email} has {left} credits")
+
+
+@group.command("set-tier")
+@click.argument("email")
+@click.argument("tier", type=click.Choice(sorted(TIERS)))
+@data_dir_option
+def set_tier(email: str, tier: str) -> None:
+    """Move EMAIL's account to another plan."""
+    with rows():
+        user = _user(email)
+        with db.transaction() as session:
+            users.set_tier(session, user.id, tier)
+    console.done(f"{user.email} is on {tier}")
+
+
+def _user(email: str) -> User:
+    with db.transaction() as session:
+        found = users.by_email(session, email)
+    if found is None:
+        raise CommandError(f"There is no account {email}. Make it with: pingvas user create {email}")
+    return found
