@@ -180,15 +180,16 @@ def test_a_queued_deadline_ends_while_another_runs(
     engine: Engine, clock: Clock, make_request: MakeRequest
 ) -> None:
     queued: list[Future[GenerationResult]] = []
+    ended: list[bool] = []
 
     def on_progress(progress: Progress) -> None:
         if progress.step == 1:
             queued.append(engine.submit(make_request(id="queued", deadline=clock.now + 5)))
             clock.now += 5
-        else:
-            assert queued[0].done()
+        ended.append(queued[0].done())
 
     engine.submit(make_request(id="running"), on_progress).result(WAIT)
+    assert ended == [False, True, True]
     assert isinstance(failure(queued[0]), DeadlineExceeded)
 
 
@@ -243,6 +244,18 @@ def test_stop_with_grace_delivers_the_running_request(engine: Engine, make_reque
     assert len(running.result(WAIT).pictures) == 2
     stopper.join(WAIT)
     assert not any(thread.name == "gpu" for thread in threading.enumerate())
+
+
+def test_a_grace_that_runs_out(engine: Engine, clock: Clock, make_request: MakeRequest) -> None:
+    gate, running = occupy(engine, make_request(id="running"))
+    queued = engine.submit(make_request(id="queued"))
+    stopper = threading.Thread(target=engine.stop, args=(60.0,))
+    stopper.start()
+    assert isinstance(failure(queued), EngineStopped)
+    clock.now += 60.0
+    gate.open.set()
+    assert isinstance(failure(running), EngineStopped)
+    stopper.join(WAIT)
 
 
 def test_stop_gives_back_a_request_that_never_reaches_a_step(
