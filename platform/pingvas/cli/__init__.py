@@ -6,13 +6,13 @@ from importlib import import_module
 import click
 
 _COMMANDS = {
-    "db": "pingvas.cli.database:group",
-    "doctor": "pingvas.cli.doctor:command",
-    "generate": "pingvas.cli.generate:command",
-    "models": "pingvas.cli.models:group",
-    "queues": "pingvas.cli.queues:command",
-    "up": "pingvas.cli.up:command",
-    "user": "pingvas.cli.users:group",
+    "db": ("pingvas.cli.database:group", "Look after the database's schema."),
+    "doctor": ("pingvas.cli.doctor:command", "Check this machine and the instance on it."),
+    "generate": ("pingvas.cli.generate:command", "Make a picture."),
+    "models": ("pingvas.cli.models:group", "Look after the catalogue of models."),
+    "queues": ("pingvas.cli.queues:command", "Show what waits and runs."),
+    "up": ("pingvas.cli.up:command", "Start everything on this machine and make a first picture."),
+    "user": ("pingvas.cli.users:group", "Look after accounts."),
 }
 
 
@@ -25,9 +25,13 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module, _, name = _COMMANDS[cmd_name].partition(":")
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
         found: click.Command = getattr(import_module(module), name)
         return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> object:
         from pingvas.cli import console

@@ -56,28 +56,33 @@ def command(
     place = Place(DataFolder(settings.get().data_dir), host, port, flower_port)
     wishes = Wishes(once, not no_first_picture, output)
     with listening() as waiter:
-        serving = False
+        run = _Run(place, wishes, waiter)
         try:
-            for serving in _run(place, wishes, waiter):
-                pass
+            run()
         except Stopped as stopped:
             # Being stopped is how serving ends; before that, something has been left undone.
-            sys.exit(0 if serving else 128 + stopped.signal_number)
+            sys.exit(0 if run.serving else 128 + stopped.signal_number)
 
 
-def _run(place: Place, wishes: Wishes, waiter: Waiter) -> Iterator[bool]:
-    """Run the instance; yields True once everything that was asked for is done and it only serves on."""
-    place.folder.make()
-    with place.folder.lock(_LOCK_SECONDS):
-        check(place)
-        with _servers_and_programs(place, waiter) as supervisor:
-            if wishes.first_picture:
-                _first_picture(place, wishes.output, supervisor)
-            if not wishes.once:
-                yield True
-                _print_addresses(place)
-                supervisor.forever()
-    console.done("Stopped")
+class _Run:
+    """One run of the command; `serving` once everything that was asked for is done and it only serves on."""
+
+    def __init__(self, place: Place, wishes: Wishes, waiter: Waiter) -> None:
+        self.serving = False
+        self._place, self._wishes, self._waiter = place, wishes, waiter
+
+    def __call__(self) -> None:
+        place = self._place
+        place.folder.make()
+        with place.folder.lock(_LOCK_SECONDS):
+            check(place)
+            with _servers_and_programs(place, self._waiter) as supervisor:
+                if self._wishes.first_picture:
+                    _first_picture(place, self._wishes.output, supervisor)
+                if not self._wishes.once:
+                    _print_addresses(place)
+                    self.serving = True
+                    supervisor.forever()
 
 
 @contextmanager
@@ -151,13 +156,13 @@ def _first_picture(place: Place, output: Path | None, supervisor: Supervisor) ->
 
 def _print_addresses(place: Place) -> None:
     key = demo.account(place.folder, place.url).api_key
-    login = programs.flower_login(place.folder)
-    console.say(f"\nAPI       {place.url}/api/v1, docs at {place.url}/api/docs")
-    console.say(f"Flower    {place.flower_url} (login {login})")
-    console.say(
-        f"Pictures  pingvas generate 'a green star on a white background'   or, over HTTP:\n\n{_curl(place.url, key)}\n"
-    )
-    console.say("Ctrl-C stops everything.")
+    console.say(f"""
+API      {place.url}/api/v1, docs at {place.url}/api/docs
+Flower   {place.flower_url} (login {programs.flower_login(place.folder)})
+Next     pingvas generate 'a green star on a white background'
+or       {_curl(place.url, key)}
+
+Ctrl-C stops everything.""")
 
 
 def _curl(url: str, key: str) -> str:
