@@ -22,7 +22,9 @@ broker_transport_options = {
     "health_check_interval": 5,
 }
 
-task_queues = [Queue(name, Exchange("pingvas", type="direct"), routing_key=name) for name in (*TIERS, "control")]
+task_queues = [
+    Queue(name, Exchange("pingvas", type="direct"), routing_key=name) for name in (*TIERS, "control")
+]
 task_default_queue = "control"
 task_default_exchange = "pingvas"
 task_default_routing_key = "control"

@@ -5,6 +5,7 @@ from importlib.metadata import version
 import redis
 from apiflask import APIFlask
 from sqlalchemy import text
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from pingvas import db, domains, settings, storage
 from pingvas.accounts import principals
@@ -40,6 +41,8 @@ def create_app() -> APIFlask:
         static_folder=None,  # type: ignore[arg-type]
         json_errors=False,
     )
+    if hops := settings.get().trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = settings.get().max_body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
     # The order matters: hooks after a request run in reverse, and each sees what the later ones did.

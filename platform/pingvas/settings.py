@@ -22,17 +22,27 @@ def _named(name: str) -> AliasChoices:
 class Settings(BaseSettings):
     """One instance per process, from `settings.get()`. Each field names its environment variable."""
 
-    model_config = SettingsConfigDict(env_prefix="PINGVAS_", extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PINGVAS_", extra="ignore", frozen=True, populate_by_name=True
+    )
 
     data_dir: Path = Field(Path("var"), description="Folder of embedded servers, pictures, keys and logs.")
-    secret_key: SecretStr = Field(SecretStr(""), description="Signs sessions and tokens; 32 characters or more.")
+    secret_key: SecretStr = Field(
+        SecretStr(""), description="Signs sessions and tokens; 32 characters or more."
+    )
     public_url: str = Field("", description="Address that clients use; empty: taken from each request.")
+
+    trusted_proxies: int = Field(
+        0, ge=0, le=10, description="Reverse proxies in front that set `X-Forwarded-*`; 0: none is believed."
+    )
 
     database_url: str = Field(
         "", validation_alias=_named("DATABASE_URL"), description="PostgreSQL; empty: the embedded server."
     )
     broker_url: str = Field(
-        "", validation_alias=_named("BROKER_URL"), description="Celery broker (Redis); empty: the embedded server."
+        "",
+        validation_alias=_named("BROKER_URL"),
+        description="Celery broker (Redis); empty: the embedded server.",
     )
     redis_url: str = Field(
         "", validation_alias=_named("REDIS_URL"), description="Redis of events; empty: the broker's."
@@ -45,14 +55,18 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(
         None, validation_alias=_named("S3_ENDPOINT_URL"), description="S3-compatible server; empty: AWS."
     )
-    s3_region: str = Field("us-east-1", validation_alias=_named("S3_REGION"), description="Region of the bucket.")
+    s3_region: str = Field(
+        "us-east-1", validation_alias=_named("S3_REGION"), description="Region of the bucket."
+    )
     s3_access_key_id: str | None = Field(
         None, validation_alias=_named("S3_ACCESS_KEY_ID"), description="Empty: boto3's own chain."
     )
     s3_secret_access_key: SecretStr | None = Field(
         None, validation_alias=_named("S3_SECRET_ACCESS_KEY"), description="Goes with the key id."
     )
-    s3_prefix: str = Field("", validation_alias=_named("S3_PREFIX"), description="Put before every object key.")
+    s3_prefix: str = Field(
+        "", validation_alias=_named("S3_PREFIX"), description="Put before every object key."
+    )
     url_seconds: int = Field(900, ge=1, le=604_800, description="Life of a presigned picture URL.")
 
     access_token_seconds: int = Field(900, ge=60, description="Life of an access token.")
@@ -60,15 +74,21 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="Largest request body (413 above it).")
     idempotency_seconds: int = Field(86_400, ge=60, description="How long an Idempotency-Key is remembered.")
 
-    lease_seconds: Seconds = Field(30, description="A running job unheard of for so long is given to another worker.")
+    lease_seconds: Seconds = Field(
+        30, description="A running job unheard of for so long is given to another worker."
+    )
     heartbeat_seconds: Seconds = Field(10, description="How often a worker renews its leases.")
     sweep_seconds: Seconds = Field(15, description="Period of the sweep over leases and unanswered rows.")
-    ring_again_seconds: Seconds = Field(60, description="A waiting row is rung again after so long at the earliest.")
+    ring_again_seconds: Seconds = Field(
+        60, description="A waiting row is rung again after so long at the earliest."
+    )
     job_deadline_seconds: Seconds = Field(300, description="Running time after which a job is stopped.")
     max_attempts: int = Field(3, ge=1, le=20, description="Attempts before a job is failed.")
     worker_concurrency: int = Field(4, ge=1, le=64, description="Jobs one GPU worker has in flight.")
     worker_grace_seconds: float = Field(20, ge=0, description="Time a stopping worker lets its step finish.")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING, ERROR.")
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING, ERROR."
+    )
 
     @field_validator("database_url")
     @classmethod
@@ -85,7 +105,9 @@ class Settings(BaseSettings):
     def _renewed_in_time(cls, seconds: float, info: ValidationInfo) -> float:
         lease = info.data.get("lease_seconds")
         if lease is not None and 2 * seconds > lease:
-            raise ValueError(f"must be at most half of {variable('lease_seconds')} ({lease:g}), not {seconds:g}")
+            raise ValueError(
+                f"must be at most half of {variable('lease_seconds')} ({lease:g}), not {seconds:g}"
+            )
         return seconds
 
     @property

@@ -7,10 +7,9 @@ one releases the next, so a queue that is first in, first out still takes turns 
 import logging
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from celery import Celery
 from kombu.exceptions import OperationalError
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -18,6 +17,9 @@ from sqlalchemy.orm import Session
 from pingvas import clock, db
 from pingvas.billing import ledger, plans
 from pingvas.billing.plans import Tier
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,9 @@ class Bell:
 
 
 @cache
-def _celery() -> Celery:
+def _celery() -> "Celery":
+    from celery import Celery  # takes longer to import than all of the API
+
     app = Celery("pingvas", set_as_current=False)
     app.config_from_object("celeryconfig")
     # Whoever submits must not wait for a broker that is away: the row is safe, the sweep rings later.

@@ -164,7 +164,7 @@ def fail(held: Claim, failure: Failure) -> Outcome:
 
 
 def hand_back(held: Claim) -> Outcome:
-    """Return an unfinished job to its queue because its worker leaves: uncharged, and no failure of its own."""
+    """Return an unfinished job to its queue because its worker leaves: uncharged, and not a failure."""
     return _return_to_queue(held, 0, failures=held.failures)
 
 
