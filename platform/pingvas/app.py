@@ -1,5 +1,6 @@
 """The WSGI application: `create_app()`."""
 
+import logging
 from importlib.metadata import version
 
 import redis
@@ -31,6 +32,7 @@ def create_app() -> APIFlask:
     Raises:
         SettingsError: a setting is missing or cannot be used.
     """
+    _log()
     domains.load()
     app = APIFlask(
         "pingvas",
@@ -56,6 +58,15 @@ def create_app() -> APIFlask:
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     return app
+
+
+def _log() -> None:
+    logging.basicConfig(
+        level=settings.get().log_level,
+        format="%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s",
+    )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(request_id.LogFilter())
 
 
 def _database() -> None:
