@@ -39,7 +39,7 @@ def redis_url(broker: str) -> str:
 @pytest.fixture
 def events_url(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Point this process's settings at an empty Redis."""
-    config = settings.Settings(redis_url=redis_url)  # type: ignore[call-arg]
+    config = settings.Settings(redis_url=redis_url)
     monkeypatch.setattr("pingvas.settings.get", lambda: config)
     redis_client.Redis.from_url(redis_url).flushdb()
     return redis_url
@@ -51,6 +51,7 @@ class Api:
 
     url: str
     auth: dict[str, str]
+    server: "subprocess.Popen[str]"
 
     def row(self, job_id: str, status: str, **more: Any) -> None:
         row = {"job_id": job_id, "status": status, "attempt": 1, "image_url": None} | more
@@ -104,7 +105,7 @@ class Sse:
 
 
 @contextmanager
-def granian(redis_url: str, keep_alive: float) -> Iterator[Api]:
+def _granian(redis_url: str, keep_alive: float) -> Iterator[Api]:
     port = _free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "granian", "--interface", "asgi", "--port", str(port), "standin:front"],
@@ -120,7 +121,7 @@ def granian(redis_url: str, keep_alive: float) -> Iterator[Api]:
             if "Started worker-1" in line:
                 break
         httpx.Client(transport=httpx.HTTPTransport(retries=6)).get(f"http://127.0.0.1:{port}/state")
-        yield Api(f"http://127.0.0.1:{port}", {"Authorization": "Bearer good"})
+        yield Api(f"http://127.0.0.1:{port}", {"Authorization": "Bearer good"}, server)
     finally:
         server.terminate()
         server.wait(timeout=20)
@@ -128,5 +129,12 @@ def granian(redis_url: str, keep_alive: float) -> Iterator[Api]:
 
 @pytest.fixture(scope="session")
 def api(redis_url: str) -> Iterator[Api]:
-    with granian(redis_url, keep_alive=1.0) as running:
+    with _granian(redis_url, keep_alive=1.0) as running:
+        yield running
+
+
+@pytest.fixture
+def api_of_its_own(redis_url: str) -> Iterator[Api]:
+    """A front that the test may stop, and that is silent for a minute."""
+    with _granian(redis_url, keep_alive=60) as running:
         yield running

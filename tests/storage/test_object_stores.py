@@ -30,7 +30,7 @@ def s3_settings() -> Iterator[Settings]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    config = Settings(  # type: ignore[call-arg]
+    config = Settings(
         s3_bucket="pictures",
         s3_endpoint_url=f"http://{host}:{port}",
         s3_access_key_id=KEY_ID,
@@ -215,7 +215,7 @@ class TestS3:
 
 
 def test_the_settings_choose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, s3_settings: Settings) -> None:
-    config = Settings(data_dir=tmp_path)  # type: ignore[call-arg]
+    config = Settings(data_dir=tmp_path)
     monkeypatch.setattr("pingvas.settings.get", lambda: config)
     assert isinstance(storage.default(), LocalStore)
     assert storage.default() is storage.default()

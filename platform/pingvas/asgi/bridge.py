@@ -7,8 +7,6 @@ it refuses, and it hops between thread and loop three times a response.
 import asyncio
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from io import BytesIO
 from types import TracebackType
@@ -16,6 +14,8 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication
 
 from starlette.types import Receive, Scope, Send
+
+from pingvas.asgi.threads import Threads
 
 Headers = list[tuple[bytes, bytes]]
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType]
@@ -44,7 +44,7 @@ class Bridge:
     def __init__(self, app: WSGIApplication, threads: int, max_body: int) -> None:
         self._app = app
         self._max_body = max_body
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
+        self._pool = Threads(threads, "flask")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve an ASGI request."""
@@ -72,12 +72,10 @@ class Bridge:
 
     def close(self) -> None:
         """Take no more requests; those at work are finished."""
-        self._pool.shutdown(wait=False)
+        self._pool.close()
 
     async def _run(self, scope: Scope, body: bytes, flush: Callable[[Answer], None] | None) -> Answer:
-        loop = asyncio.get_running_loop()
-        work = copy_context().run
-        return await loop.run_in_executor(self._pool, work, _call, self._app, environ(scope, body), flush)
+        return await self._pool.run(_call, self._app, environ(scope, body), flush)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         if _declared_length(scope) > self._max_body:

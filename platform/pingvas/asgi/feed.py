@@ -20,8 +20,9 @@ async def job_events(
 ) -> AsyncGenerator[Event | None, None]:
     """Yield the events of `job` after the position `after`, and end with the event that ends the job.
 
-    None comes in a silence of `hub.keep_alive` seconds. `look` reads the row again and may raise; the
-    row has the word when the stream is gone (a first `status`) or lacks its last event.
+    When the hub is drained it ends without one, and the follower resumes elsewhere. None comes in a
+    silence of `hub.keep_alive` seconds. `look` reads the row again and may raise; the row has the word
+    when the stream is gone (a first `status`) or lacks its last event.
     """
     job_id: str = job["job_id"]
     if job["status"] not in ENDED:
@@ -38,6 +39,8 @@ async def job_events(
                     job = await look() or job
                     if job["status"] in ENDED:
                         break
+            else:
+                return
     for event in await hub.read(job_id, after):
         after = event.id
         yield event

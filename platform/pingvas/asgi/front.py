@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from pingvas.asgi import sse, wait, websocket
 from pingvas.asgi.bridge import Bridge
 from pingvas.asgi.internal import Inquiry, header
+from pingvas.asgi.stopping import when_told_to_stop
 from pingvas.events.hub import Hub
 
 _JOB = re.compile(r"/api/v1/jobs/([0-9a-fA-F-]{32,36})(/events)?")
@@ -58,8 +59,9 @@ class Front:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         self.hub.start()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
+        with when_told_to_stop(self.hub.drain):
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
         await self.hub.stop()
         self._flask.close()
         await send({"type": "lifespan.shutdown.complete"})

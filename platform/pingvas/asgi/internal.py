@@ -24,7 +24,7 @@ _OF_THE_BODY = frozenset(
 )
 
 
-class Refused(Exception):  # noqa: N818 (an outcome, not a fault)
+class Refused(Exception):
     """The caller may not, or no longer, see the job; `answer` says why."""
 
     def __init__(self, answer: Answer) -> None:

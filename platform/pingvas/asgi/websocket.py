@@ -13,12 +13,12 @@ from pingvas.asgi.internal import Inquiry, Job, Refused, header, job_of
 from pingvas.asgi.sse import resume_from
 from pingvas.events.hub import Hub
 
-NORMAL, TRY_LATER = 1000, 1013
+NORMAL, RESTART, TRY_LATER = 1000, 1012, 1013
 _CLOSE_CODES = {401: 4401, 403: 4403, 404: 4404, 429: 4429}
 
 
 async def serve(hub: Hub, flask: Bridge, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-    """Accept, then send events until the job has ended (close code 1000).
+    """Accept, then send events until the job has ended (close code 1000; 1012: this process stops).
 
     Refusals close with 4000 + the HTTP status (4401, 4403, 4404, 4429), a server that cannot tell with
     1013. The handshake is always accepted, as a client sees no close code of one that is not.
@@ -40,15 +40,17 @@ async def serve(hub: Hub, flask: Bridge, path: str, scope: Scope, receive: Recei
 async def _send_events(hub: Hub, inquiry: Inquiry, job: Job, after: str, send: Send) -> int:
     if await knows_the_end(hub, job, after):
         return NORMAL
+    ended = False
     try:
         async with aclosing(job_events(hub, job, after, inquiry.job)) as events:
             async for event in events:
                 if event is not None:
+                    ended = event.last
                     text = json.dumps({"id": event.id, "type": event.type, "data": event.data})
                     await send({"type": "websocket.send", "text": text})
     except Refused as refusal:
         return _CLOSE_CODES.get(refusal.answer.status, TRY_LATER)
-    return NORMAL
+    return NORMAL if ended else RESTART
 
 
 def credentials(scope: Scope) -> Headers:

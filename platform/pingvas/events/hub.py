@@ -37,6 +37,7 @@ class Hub:
         self._bells: dict[str, set[asyncio.Event]] = {}
         self._subscription: asyncio.Task[None] | None = None
         self._redis: Redis[str] | None = None
+        self._draining = False
 
     @property
     def followers(self) -> int:
@@ -48,6 +49,11 @@ class Hub:
         if self._subscription is None and self._url:
             self._redis = self._connect()
             self._subscription = asyncio.create_task(self._listen(self._redis), name="doorbell")
+
+    def drain(self) -> None:
+        """Let everybody who follows a job come to an end: the process is about to stop."""
+        self._draining = True
+        self._ring_all()
 
     async def stop(self) -> None:
         """Unsubscribe and close the connections."""
@@ -104,7 +110,7 @@ class Hub:
             return False
 
     async def follow(self, job_id: str | UUID, after: str = START) -> AsyncGenerator[Event | None, None]:
-        """Yield every event after the position `after`, once and in order, for ever.
+        """Yield every event after the position `after`, once and in order, until the hub is drained.
 
         None comes after `keep_alive` seconds in which nothing happened. Close the iterator
         (`contextlib.aclosing`) to stop listening.
@@ -116,6 +122,8 @@ class Hub:
                 for event in await self.read(job_id, after):
                     after = event.id
                     yield event
+                if self._draining:
+                    return
                 if not await self._rings(bell):
                     yield None
 
@@ -162,9 +170,12 @@ class Hub:
             for bell in self._bells.get(str(message["data"]), ()):
                 bell.set()
         elif message["type"] == "subscribe":  # connected, perhaps again: who knows what rang before
-            for bells in self._bells.values():
-                for bell in bells:
-                    bell.set()
+            self._ring_all()
+
+    def _ring_all(self) -> None:
+        for bells in self._bells.values():
+            for bell in bells:
+                bell.set()
 
 
 async def _messages(subscription: PubSub) -> AsyncIterator[dict[str, Any]]:
