@@ -1,0 +1,61 @@
+# Everything a newcomer needs: `make run`. Only Python 3.11 or newer and make must be there.
+#
+# The environment lives in .venv and is made once; it is brought up to date when a file changes that names
+# dependencies. PYTHON=… chooses the interpreter, ARGS=… is passed to the command behind `run` and `test`.
+#
+# torch: on Linux the wheel of PyPI brings gigabytes of CUDA. Where there is no NVIDIA driver, the CPU wheel
+# of the same version is tried first, and where that index cannot be reached, pip does what it is configured
+# to do. TORCH_INDEX=<url> names another index (CUDA 12, ROCm), TORCH_INDEX= takes torch from the usual one.
+
+VENV := .venv
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
+NVIDIA := $(wildcard /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg)
+TORCH_INDEX ?= $(if $(and $(filter Linux,$(shell uname -s)),$(if $(NVIDIA),,yes)),https://download.pytorch.org/whl/cpu)
+TORCH := $(shell grep '^torch==' constraints.txt)
+NEEDS := setup.cfg setup.py pyproject.toml constraints.txt
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+
+run: $(VENV)/.run ## Start everything and make a first picture (ARGS=--once: end after it)
+	@$(VENV)/bin/pingvas up $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests (ARGS=tests/jobs: some)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, types and who may import whom
+	test ! -e platform/__init__.py  # a package of that name would shadow the standard library's
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+clean: ## Remove the environment and caches; data in var/ stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.run: $(VENV)/.torch $(NEEDS)
+	$(PIP) install --quiet -c constraints.txt -e '.[gpu]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch $(NEEDS)
+	$(PIP) install --quiet -c constraints.txt -e '.[gpu,dev]'
+	@touch $@
+
+$(VENV)/.torch: constraints.txt | $(VENV)/bin/python
+	@echo "Installing what Pingvas needs; the first time this takes a few minutes."
+	@if [ -n "$(TORCH_INDEX)" ] && ! $(PIP) show --quiet torch 2>/dev/null; then \
+		$(PIP) install --quiet --no-deps --retries 0 --timeout 10 --index-url '$(TORCH_INDEX)' '$(TORCH)' 2>/dev/null \
+		|| echo "No torch from $(TORCH_INDEX): taking it from the usual index."; \
+	fi
+	@touch $@
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one: make run PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is too old: Python 3.11 or newer is needed."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Could not make $(VENV); on Debian: apt install python3-venv"; exit 1; }
