@@ -7,6 +7,7 @@ it refuses, and it hops between thread and loop three times a response.
 import asyncio
 import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from types import TracebackType
@@ -14,8 +15,6 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication
 
 from starlette.types import Receive, Scope, Send
-
-from pingvas.asgi.threads import Threads
 
 Headers = list[tuple[bytes, bytes]]
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType]
@@ -44,7 +43,7 @@ class Bridge:
     def __init__(self, app: WSGIApplication, threads: int, max_body: int) -> None:
         self._app = app
         self._max_body = max_body
-        self._pool = Threads(threads, "flask")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve an ASGI request."""
@@ -72,10 +71,11 @@ class Bridge:
 
     def close(self) -> None:
         """Take no more requests; those at work are finished."""
-        self._pool.close()
+        self._pool.shutdown(wait=False)
 
     async def _run(self, scope: Scope, body: bytes, flush: Callable[[Answer], None] | None) -> Answer:
-        return await self._pool.run(_call, self._app, environ(scope, body), flush)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, _call, self._app, environ(scope, body), flush)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         if _declared_length(scope) > self._max_body:
