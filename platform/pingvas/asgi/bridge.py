@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
-from types import TracebackType
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication
 
 from starlette.types import Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
-ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType]
 
 FLUSH_BYTES = 262_144
 """A response is sent in one piece up to this size, and in such pieces above it."""
