@@ -66,6 +66,13 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_FOLDER, ignore_errors=True)
 
 
+@pytest.fixture
+def server_tmp() -> Iterator[Path]:
+    """A temporary folder for servers. Not pytest's: other runs of pytest close that to the servers' user."""
+    with tempfile.TemporaryDirectory(prefix="pingvas-test-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> DataFolder:
     """The data folder of the session's servers."""

