@@ -14,15 +14,18 @@ class Ageing:
         self._since_aged = config.ageing_steps
         self._carried: dict[int, Entry] = {}
 
-    def turn(self, ranks: Iterable[int]) -> int | None:
+    def turn(self, ranks: Iterable[int], first_step_waits: bool) -> int | None:
         """Which of these lower tiers takes the next step, out of order: the one that has waited longest.
 
-        None most of the time. One step in `ageing_steps` over all tiers is what the highest can lose.
+        None most of the time: one step in `ageing_steps`, over all tiers, is the most that the highest loses.
+        While one of the highest tier waits for its first step (`first_step_waits`) it is put off, by at most as
+        many steps again: somebody who has just come would notice the wait, one among many steps nobody does.
         """
         steps = self._config.ageing_steps
         if self._since_aged < steps - 1:
             return None
-        waiting = [rank for rank in ranks if self._unserved.get(rank, 0) >= steps]
+        patience = 2 * steps - 1 if first_step_waits else steps - 1
+        waiting = [rank for rank in ranks if self._unserved.get(rank, 0) >= patience]
         return max(waiting, key=lambda rank: (self._unserved[rank], rank), default=None)
 
     def count(self, waiting: Iterable[int], served: Collection[int], carried: Entry | None) -> None:

@@ -1,9 +1,9 @@
 """How large a step may be, and which requests fill it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from gpu_worker.scheduling.entry import Batch, Entry, SchedulingConfig
-from gpu_worker.scheduling.order import joining
+from gpu_worker.scheduling.order import Line, joining
 from gpu_worker.scheduling.step_times import StepTimes
 
 
@@ -31,12 +31,12 @@ def capacity(leader: Entry, row_limit: int, budget: float, config: SchedulingCon
 
 def form(
     leader: Entry,
-    lines: Mapping[int, Sequence[Entry]],
+    lines: Mapping[int, Line],
     rows: int,
     config: SchedulingConfig,
     times: StepTimes,
 ) -> Batch:
-    """Fill the leader's step up to `rows` from the tiers' serving orders (`lines`, the highest rank first).
+    """Fill the leader's step up to `rows` from the tiers' lines (the highest rank first).
 
     The leader's tier and those above share all of it; lower ones only what hardly lengthens the step.
     """

@@ -16,8 +16,9 @@ class SchedulingConfig:
         past the knee a larger batch gains no throughput, and a payer who arrives meanwhile waits for it.
     rider_slack: requests of a lower tier fill up a higher tier's step while it takes at most this many times
         as long as without them.
-    ageing_steps: a tier passed over for so many steps takes one, and at most one step in so many goes to
-        ageing. At least 2: an aged step is always followed by one in the usual order.
+    ageing_steps: of so many steps a tier gets one in any case, the longest waiting first, and at most one of
+        so many goes to ageing. It is put off by up to as many again while a request of the highest tier waits
+        for its first step. At least 2: an aged step is always followed by one in the usual order.
     ageing_load_steps: after so many steps without service `wanted` moves a lower tier's model up.
     look_past: how many younger requests of its tier may start before a request that could run.
     max_active: most started requests of one tier on loaded models. Each holds its latents and embeddings.

@@ -99,8 +99,8 @@ class Scheduler:
         if not lines:
             return None
         top, *lower = lines
-        turn = self._ageing.turn(lower)
-        leader = lines[top if turn is None else turn][0]
+        turn = self._ageing.turn(lower, any(not entry.started for entry in lines[top].entries))
+        leader = lines[top if turn is None else turn].entries[0]
         alone = self._config.lift_time_cap_when_alone and all(
             entry.key == leader.key for tier in tiers.values() for entry in tier
         )
@@ -121,7 +121,7 @@ class Scheduler:
         """The part of `step_done` that needs no time, for a caller that measures the step later."""
         tiers = self._tiers(now)
         members = set(batch.entries)
-        served = {rank for rank, line in self._lines(tiers).items() if line[0] in members}
+        served = {rank for rank, line in self._lines(tiers).items() if line.entries[0] in members}
         self._ageing.count(tiers, served, batch.entries[0] if batch.aged else None)
         for tier in tiers.values():
             order.count_passes(tier, members)
@@ -170,6 +170,6 @@ class Scheduler:
             entry for entry in self._by_arrival if entry.steps_left > 0 and not entry.is_due(now)
         )
 
-    def _lines(self, tiers: dict[int, list[Entry]]) -> dict[int, list[Entry]]:
-        lines = {rank: order.serving_order(tier, self._ready, self._config) for rank, tier in tiers.items()}
-        return {rank: line for rank, line in lines.items() if line}
+    def _lines(self, tiers: dict[int, list[Entry]]) -> dict[int, order.Line]:
+        lines = {rank: order.line_of(tier, self._ready, self._config) for rank, tier in tiers.items()}
+        return {rank: line for rank, line in lines.items() if line.entries}
