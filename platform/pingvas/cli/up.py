@@ -1,6 +1,9 @@
 """`pingvas up`: everything on one machine, started, proven by a picture, kept running."""
 
 import importlib.util
+import os
+import shlex
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from pingvas import migrations, settings
 from pingvas.cli import console, demo, picture, programs
@@ -80,8 +84,8 @@ class _Run:
                 if self._wishes.first_picture:
                     _first_picture(place, self._wishes.output, supervisor)
                 if not self._wishes.once:
-                    _print_addresses(place)
                     self.serving = True
+                    _print_addresses(place)
                     supervisor.forever()
 
 
@@ -117,13 +121,22 @@ def check(place: Place) -> None:
     Raises:
         CommandError: something is in the way; the text says what, and what to do.
     """
-    missing = [name for name in _GPU_EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        raise CommandError(f"The worker lacks {', '.join(missing)}. Run: pip install 'pingvas[gpu]'")
+    check_packages()
     if place.port == place.flower_port:
         raise CommandError("--port and --flower-port are the same.")
     check_port(place.host, place.port, "--port")
     check_port("127.0.0.1", place.flower_port, "--flower-port")
+
+
+def check_packages() -> None:
+    """See that the worker has what it imports.
+
+    Raises:
+        CommandError: it has not.
+    """
+    missing = [name for name in _GPU_EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CommandError(f"The worker lacks {', '.join(missing)}. Run: pip install 'pingvas[gpu]'")
 
 
 def check_port(host: str, port: int, option: str) -> None:
@@ -159,10 +172,23 @@ def _print_addresses(place: Place) -> None:
     console.say(f"""
 API      {place.url}/api/v1, docs at {place.url}/api/docs
 Flower   {place.flower_url} (login {programs.flower_login(place.folder)})
-Next     pingvas generate 'a green star on a white background'
+Next     {_generate_command(place)} 'a green star on a white background'
 or       {_curl(place.url, key)}
 
 Ctrl-C stops everything.""")
+
+
+def _generate_command(place: Place) -> str:
+    """Return `pingvas generate` as it can be pasted where this command was."""
+    name = os.path.relpath(sys.argv[0])
+    on_path = shutil.which("pingvas")
+    if on_path and Path(on_path).samefile(sys.argv[0]):
+        name = "pingvas"
+    source = click.get_current_context().get_parameter_source("data_dir")
+    given = source is ParameterSource.COMMANDLINE
+    return (
+        f"{name} generate --data-dir {shlex.quote(str(place.folder.path))}" if given else f"{name} generate"
+    )
 
 
 def _curl(url: str, key: str) -> str:

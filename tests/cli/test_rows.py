@@ -1,0 +1,100 @@
+"""Commands on rows: users, models, queues, schema."""
+
+import re
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import text
+
+from pingvas import db
+from pingvas.accounts import users
+from tests.cli.conftest import Run, own_environment, run_command
+
+EMAIL = "ada@example.com"
+
+
+def column(name: str) -> object:
+    with db.transaction() as session:
+        return session.scalar(text(f"SELECT {name} FROM users WHERE email = :email"), {"email": EMAIL})
+
+
+def test_user_create_shows_a_password_once_that_works(pingvas: Run) -> None:
+    done = pingvas("user", "create", EMAIL, "--tier", "pro", "--role", "admin")
+    assert done.returncode == 0
+    password = done.stdout.strip().rpartition(" ")[2]
+    user = users.authenticate(EMAIL, password)
+    assert (user.tier, user.role) == ("pro", "admin")
+
+
+def test_user_create_with_a_password_does_not_print_it(pingvas: Run) -> None:
+    done = pingvas("user", "create", EMAIL, "--password", "correct horse battery")
+    assert "correct horse" not in done.stdout + done.stderr
+    assert users.authenticate(EMAIL, "correct horse battery").email == EMAIL
+
+
+def test_an_address_twice_is_one_red_line(pingvas: Run) -> None:
+    pingvas("user", "create", EMAIL)
+    done = pingvas("user", "create", EMAIL)
+    assert done.returncode == 1
+    assert done.stderr == "This e-mail address has an account\n"
+
+
+def test_user_grant_and_set_tier(pingvas: Run) -> None:
+    pingvas("user", "create", EMAIL)
+    done = pingvas("user", "grant", EMAIL, "50", "--reason", "sorry")
+    assert done.stdout == f"✓ {EMAIL} has 150 credits\n"
+    assert pingvas("user", "set-tier", EMAIL, "studio").returncode == 0
+    assert column("tier") == "studio"
+    assert pingvas("user", "grant", "nobody@example.com", "5").stderr.startswith(
+        "There is no account nobody@"
+    )
+
+
+def test_taking_more_than_there_is_changes_nothing(pingvas: Run) -> None:
+    pingvas("user", "create", EMAIL)
+    done = pingvas("user", "grant", EMAIL, "--", "-500")
+    assert done.returncode == 1
+    assert "credits" in done.stderr
+    assert pingvas("user", "grant", EMAIL, "1").stdout == f"✓ {EMAIL} has 101 credits\n"
+
+
+def test_models_list_and_add(pingvas: Run, tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    done = pingvas("models", "add", "house", str(tmp_path), "--min-tier", "pro", "--price-factor", "2")
+    assert done.stdout.startswith("✓ house: sdxl from ")
+    listed = pingvas("models", "list").stdout
+    assert re.search(r"house\b.*sdxl.*× 2.*pro", listed)
+    assert re.search(r"tiny\b.*builtin:tiny.*free", listed)
+    again = pingvas("models", "add", "house", str(tmp_path))
+    assert (again.returncode, again.stderr) == (1, "The catalogue has a model 'house' already.\n")
+    assert "no model folder" in pingvas("models", "add", "other", "/nowhere").stderr
+
+
+def test_queues_shows_every_tier(pingvas: Run) -> None:
+    done = pingvas("queues")
+    assert done.returncode == 0
+    assert [
+        name for name in ("enterprise", "studio", "pro", "starter", "free") if name not in done.stdout
+    ] == []
+
+
+def test_without_an_instance_a_database_is_started_for_the_command(server_tmp: Path) -> None:
+    environment = own_environment(server_tmp / "data")
+    assert "0001" in run_command(environment, "db", "upgrade").stdout
+    done = run_command(environment, "user", "create", EMAIL)
+    assert UUID(re.search(r"is (\S+)\n", done.stdout)[1])  # type: ignore[index]
+    assert run_command(environment, "db", "current").stdout.startswith("0001")
+    assert run_command(environment, "user", "create", EMAIL).returncode == 1  # it was kept
+    assert not (server_tmp / "data" / "instance.json").exists()
+
+
+def test_an_external_schema_is_not_changed_behind_its_owners_back(pingvas: Run) -> None:
+    with db.engine().begin() as connection:
+        connection.execute(text("ALTER TABLE users RENAME TO users_away"))
+    try:
+        done = pingvas("user", "grant", EMAIL, "5")
+        assert done.returncode == 1
+        assert done.stderr.strip().endswith("Run: pingvas db upgrade")
+    finally:
+        with db.engine().begin() as connection:
+            connection.execute(text("ALTER TABLE users_away RENAME TO users"))
