@@ -1,7 +1,6 @@
 """`pingvas up`: everything on one machine, started, proven by a picture, kept running."""
 
 import importlib.util
-import os
 import shlex
 import shutil
 import socket
@@ -180,15 +179,15 @@ Ctrl-C stops everything.""")
 
 def _generate_command(place: Place) -> str:
     """Return `pingvas generate` as it can be pasted where this command was."""
-    name = os.path.relpath(sys.argv[0])
+    here = Path(sys.argv[0]).absolute()
     on_path = shutil.which("pingvas")
-    if on_path and Path(on_path).samefile(sys.argv[0]):
+    if on_path and Path(on_path).samefile(here):
         name = "pingvas"
+    else:
+        name = str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
     source = click.get_current_context().get_parameter_source("data_dir")
-    given = source is ParameterSource.COMMANDLINE
-    return (
-        f"{name} generate --data-dir {shlex.quote(str(place.folder.path))}" if given else f"{name} generate"
-    )
+    folder = f" --data-dir {shlex.quote(str(place.folder.path))}"
+    return f"{name} generate{folder if source is ParameterSource.COMMANDLINE else ''}"
 
 
 def _curl(url: str, key: str) -> str:
