@@ -24,12 +24,26 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class LoraSource:
+    """A LoRA's `.safetensors` file and how strongly it is applied; `digest` is the file's SHA-256 where known."""
+
+    slug: str
+    location: str
+    weight: float = 1.0
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One order for `num_images` pictures of `width` x `height` pixels.
 
     Picture `i` uses the seed `seed + i`. A higher `tier_rank` is served first; `deadline` is an instant of
     `time.monotonic()`, after which nobody wants the result any more. `id` is unique among the requests in
     flight.
+
+    With `init_image` (an encoded image, scaled to the size asked for) the pictures are variations of it, the
+    further from it the closer `strength` is to 1; the first 1 - `strength` of the steps are left out. With
+    `mask` too, only what is bright in the mask changes.
     """
 
     id: str
@@ -45,6 +59,10 @@ class GenerationRequest:
     num_images: int
     tier_rank: int = 0
     deadline: float | None = None
+    init_image: bytes | None = None
+    mask: bytes | None = None
+    strength: float = 0.8
+    loras: tuple[LoraSource, ...] = ()
 
     def seed_of(self, index: int) -> int:
         """Seed of picture `index`; beyond the largest seed it starts again at 0."""
@@ -92,3 +110,9 @@ def check(request: GenerationRequest) -> None:
         raise BadRequest(f"seed must be between 0 and {MAX_SEED}")
     if not math.isfinite(request.guidance):
         raise BadRequest("guidance must be a finite number")
+    if not 0 < request.strength <= 1:
+        raise BadRequest("strength must be above 0 and at most 1")
+    if request.mask is not None and request.init_image is None:
+        raise BadRequest("a mask needs an init_image")
+    if not all(math.isfinite(lora.weight) for lora in request.loras):
+        raise BadRequest("the weight of a LoRA must be a finite number")

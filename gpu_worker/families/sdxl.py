@@ -1,0 +1,47 @@
+"""Stable Diffusion XL: two text encoders; the pooled text and the picture's size join the time embedding."""
+
+from typing import Any
+
+import torch
+
+from gpu_worker.families.base import Conditions, Family, Prompt
+from gpu_worker.families.sd import guidance_condition, is_guided
+from gpu_worker.request import GenerationRequest
+
+
+class StableDiffusionXL(Family):
+    """Repeats the loop of `StableDiffusionXLPipeline`."""
+
+    pipelines = ("StableDiffusionXLPipeline",)
+
+    def denoiser(self, pipe: Any) -> Any:
+        return pipe.unet
+
+    def encode_prompt(self, pipe: Any, request: GenerationRequest) -> Prompt:
+        guided = is_guided(pipe.unet, request)
+        text, negative_text, pooled, negative_pooled = pipe.encode_prompt(
+            prompt=request.prompt,
+            device=pipe.device,
+            do_classifier_free_guidance=guided,
+            negative_prompt=request.negative_prompt or None,
+        )
+        # Original size, crop corner, target size: as of a training picture neither scaled nor cropped.
+        size = [request.height, request.width, 0, 0, request.height, request.width]
+        sizes = torch.tensor([size], dtype=text.dtype, device=pipe.device)
+        positive = {"text": text, "pooled": pooled, "sizes": sizes, **guidance_condition(pipe, request)}
+        if not guided:
+            return Prompt(positive, None)
+        return Prompt(positive, {"text": negative_text, "pooled": negative_pooled, "sizes": sizes})
+
+    def denoise(
+        self, pipe: Any, latents: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions
+    ) -> torch.Tensor:
+        out: torch.Tensor = pipe.unet(
+            latents,
+            timesteps,
+            encoder_hidden_states=conditions["text"],
+            timestep_cond=conditions.get("guidance"),
+            added_cond_kwargs={"text_embeds": conditions["pooled"], "time_ids": conditions["sizes"]},
+            return_dict=False,
+        )[0]
+        return out
