@@ -21,7 +21,7 @@ from transformers import CLIPTokenizer
 from gpu_worker.tiny.captions import captions
 from gpu_worker.tiny.render import Picture, draw, thing_mask
 from gpu_worker.tiny.tokenizer import MAX_TOKENS
-from gpu_worker.tiny.world import Scene, random_scene
+from gpu_worker.tiny.world import RELATIONS, Scene, random_scene
 
 SIDE = 128
 CAPTIONS_EACH = 6
@@ -72,22 +72,26 @@ def vae_batches(seed: int, batch: int) -> Iterator[Tensor]:
 
 @dataclass(frozen=True)
 class EncodedScenes:
-    """`latents` (N, 4, 16, 16) float16, standardised; `tokens` (N, CAPTIONS_EACH, MAX_TOKENS) int16."""
+    """`latents` (N, 4, 16, 16) float16, standardised; `tokens` (N, CAPTIONS_EACH, MAX_TOKENS) int16.
+
+    `pairs` (N,) says where two things are shown that differ.
+    """
 
     latents: NDArray[np.float16]
     tokens: NDArray[np.int16]
+    pairs: NDArray[np.bool_]
 
     def save(self, path: Path) -> None:
         """Write to one file, whole or not at all."""
         part = path.with_suffix(".part.npz")
-        np.savez(part, latents=self.latents, tokens=self.tokens)
+        np.savez(part, latents=self.latents, tokens=self.tokens, pairs=self.pairs)
         part.replace(path)
 
     @staticmethod
     def load(path: Path) -> "EncodedScenes":
         """Read what `save` wrote."""
         with np.load(path) as arrays:
-            return EncodedScenes(arrays["latents"], arrays["tokens"])
+            return EncodedScenes(arrays["latents"], arrays["tokens"], arrays["pairs"])
 
 
 def _chunk(seed: int, start: int, count: int) -> tuple[Picture, list[str]]:
@@ -124,4 +128,5 @@ def encode_scenes(vae: AutoencoderKL, tokenizer: CLIPTokenizer, seed: int, count
                 with torch.autocast("cpu", dtype=torch.bfloat16):
                     mean = vae.encode(batch).latent_dist.mean
                 latents.append(mean.float().numpy().astype(np.float16))
-    return EncodedScenes(np.concatenate(latents), np.concatenate(tokens))
+    pairs = np.array([scene_at(seed, i).relation in RELATIONS for i in range(count)])
+    return EncodedScenes(np.concatenate(latents), np.concatenate(tokens), pairs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
@@ -22,15 +23,21 @@ from gpu_worker.tiny.unet import TRAIN_STEPS, build_text_encoder, build_unet, no
 
 @dataclass(frozen=True)
 class Settings:
-    """How the denoiser is trained. `flat` is the share of steps at full rate before the cosine descends."""
+    """How the denoiser is trained.
 
-    steps: int = 12_000
+    `flat` is the share of steps at full rate before the cosine descends. Scenes are drawn as they come until
+    step `pairs_from`, by when single shapes have formed; then `pair_share` more of them are pairs.
+    """
+
+    steps: int = 7_500
     batch: int = 32
     lr: float = 1.5e-3
     warmup: int = 200
-    flat: float = 0.3
+    flat: float = 0.4
     caption_dropout: float = 0.1
     ema: float = 0.999
+    pairs_from: int = 2_300
+    pair_share: float = 0.4
     seed: int = 0
     checkpoint_seconds: float = 120.0
 
@@ -100,6 +107,7 @@ class Trainer:
         self.settings, self.checkpoint, self.share = settings, checkpoint, share
         self.latents = torch.from_numpy(data.latents)
         self.tokens = torch.from_numpy(data.tokens)
+        self.pairs = torch.from_numpy(np.flatnonzero(data.pairs))
         self.empty = token_ids(tokenizer, [""])[0]
         self.signal, self.noise = noise_levels()
         torch.manual_seed(settings.seed)
@@ -142,6 +150,9 @@ class Trainer:
         size = self.settings.batch
         rng = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
         rows = torch.randint(len(self.latents), (size,), generator=rng)
+        if self.step >= self.settings.pairs_from:
+            pairs = self.pairs[torch.randint(len(self.pairs), (size,), generator=rng)]
+            rows = torch.where(torch.rand(size, generator=rng) < self.settings.pair_share, pairs, rows)
         which = torch.randint(self.tokens.shape[1], (size,), generator=rng)
         tokens = self.tokens[rows, which].long()
         tokens[torch.rand(size, generator=rng) < self.settings.caption_dropout] = self.empty

@@ -1,6 +1,6 @@
 """Trains the whole model: `python -m gpu_worker.tiny.train --out DIR`. Interrupted, it goes on where it was.
 
-Stages: autoencoder -> encoded scenes -> denoiser with text encoder -> stock folder in DIR/model.
+Stages: autoencoder, encoded scenes, denoiser with text encoder, decoder alone, stock folder in DIR/model.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from gpu_worker.tiny.tokenizer import build_tokenizer
 from gpu_worker.tiny.vae import build_vae, fold_standardisation, train_vae
 
 SEED = 7
-VAE_STEPS, VAE_BATCH = 1_500, 8
+VAE_STEPS, DECODER_STEPS, VAE_BATCH = 1_500, 3_000, 8
 SCENES = 24_000
 
 log = logging.getLogger("gpu_worker.tiny.train")
@@ -34,6 +34,14 @@ def _standardise(vae: AutoencoderKL) -> None:
     fold_standardisation(vae, flat.mean(dim=1), flat.std(dim=1))
 
 
+def _decibels(vae: AutoencoderKL) -> float:
+    """Peak signal to noise of pictures that training has not seen."""
+    pictures = next(vae_batches(SEED + 2, 32))
+    with torch.no_grad():
+        error = (vae(pictures).sample - pictures).square().mean()
+    return float(10 * torch.log10(4 / error))
+
+
 def autoencoder(out: Path, steps: int) -> AutoencoderKL:
     """Train the autoencoder, or load it where it is already trained."""
     path = out / "vae.pt"
@@ -45,11 +53,20 @@ def autoencoder(out: Path, steps: int) -> AutoencoderKL:
     train_vae(vae, vae_batches(SEED, VAE_BATCH), steps, progress("vae", steps))
     _standardise(vae)
     torch.save(vae.state_dict(), path)
-    with torch.no_grad():
-        pictures = torch.cat([next(vae_batches(SEED + 2, 32)) for _ in range(1)])
-        error = (vae(pictures).sample - pictures).square().mean()
-    log.info("vae: %.1f dB on %d new pictures of %d px", 10 * torch.log10(4 / error), len(pictures), SIDE)
+    log.info("vae: %.1f dB on new pictures of %d px", _decibels(vae), SIDE)
     return vae
+
+
+def sharpen(out: Path, vae: AutoencoderKL, steps: int) -> None:
+    """Train the decoder further, in place, on latents that no longer change."""
+    path = out / "vae_sharp.pt"
+    if not path.exists():
+        torch.manual_seed(SEED + 3)
+        report = progress("decoder", steps)
+        train_vae(vae, vae_batches(SEED + 3, VAE_BATCH), steps, report, noise=0.05, decoder_only=True)
+        torch.save(vae.state_dict(), path)
+        log.info("decoder: %.1f dB on new pictures of %d px", _decibels(vae), SIDE)
+    vae.load_state_dict(torch.load(path))
 
 
 def scenes(out: Path, vae: AutoencoderKL, count: int) -> EncodedScenes:
@@ -69,6 +86,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=Settings.steps, help="denoiser steps")
     parser.add_argument("--vae-steps", type=int, default=VAE_STEPS)
+    parser.add_argument("--decoder-steps", type=int, default=DECODER_STEPS)
     parser.add_argument("--scenes", type=int, default=SCENES)
     parser.add_argument(
         "--resume", action=argparse.BooleanOptionalAction, default=True, help="go on from DIR's checkpoints"
@@ -77,7 +95,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.resume:
-        for name in ("vae.pt", "scenes.npz", "denoiser.pt"):
+        for name in ("vae.pt", "vae_sharp.pt", "scenes.npz", "denoiser.pt"):
             (args.out / name).unlink(missing_ok=True)
     vae = autoencoder(args.out, args.vae_steps)
     tokenizer = build_tokenizer(args.out / "tokenizer")
@@ -85,6 +103,7 @@ def main() -> None:
     settings = Settings(steps=args.steps, seed=SEED)
     make = partial(Trainer, data, tokenizer, settings, args.out / "denoiser.pt")
     train_together(make, args.steps)
+    sharpen(args.out, vae, args.decoder_steps)
     unet, text = make().averaged()
     export(vae, unet, text, args.out / "model")
     log.info("wrote %s, %.1f MB", args.out / "model", folder_megabytes(args.out / "model"))

@@ -1,5 +1,7 @@
 """The denoiser, its text encoder and its noise schedule."""
 
+from typing import Any
+
 import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -11,7 +13,7 @@ WIDTH = 128
 TRAIN_STEPS = 1000
 # Linear betas end at a signal of 0.6 %: in effect pure noise, yet finite, so that Euler and DPM++ need no
 # special case.
-SCHEDULE = {
+SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": TRAIN_STEPS,
     "beta_start": 1e-4,
     "beta_end": 0.02,
@@ -65,12 +67,25 @@ def build_text_encoder(vocab_size: int, start: int, end: int) -> CLIPTextModel:
 
 
 def build_scheduler() -> DPMSolverMultistepScheduler:
-    """The sampler a plain `pipe(prompt)` uses; DDIM and Euler take the same settings by `from_config`."""
-    return DPMSolverMultistepScheduler(**SCHEDULE, algorithm_type="dpmsolver++", solver_order=2)
+    """The sampler a plain `pipe(prompt)` uses; other samplers take the same settings by `from_config`.
+
+    The last two settings are for DDIM, which by default clips latents as if they were pixels: without them its
+    pictures come out in the complementary colours.
+    """
+    config = {
+        **SCHEDULE,
+        "algorithm_type": "dpmsolver++",
+        "solver_order": 2,
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+    }
+    scheduler: DPMSolverMultistepScheduler = DPMSolverMultistepScheduler.from_config(config)
+    return scheduler
 
 
 def noise_levels() -> tuple[torch.Tensor, torch.Tensor]:
     """Signal and noise of each timestep, (1000,) each; their squares add up to one."""
-    betas = torch.linspace(SCHEDULE["beta_start"], SCHEDULE["beta_end"], TRAIN_STEPS, dtype=torch.float64)
+    first, last = SCHEDULE["beta_start"], SCHEDULE["beta_end"]
+    betas = torch.linspace(first, last, TRAIN_STEPS, dtype=torch.float64)
     kept = torch.cumprod(1.0 - betas, dim=0)
     return kept.sqrt().float(), (1.0 - kept).sqrt().float()

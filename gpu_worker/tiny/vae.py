@@ -123,26 +123,32 @@ def train_vae(
     *,
     lr: float = 7e-4,
     noise: float = 0.03,
+    decoder_only: bool = False,
 ) -> None:
     """Train in place on `batches` of pictures, (B, 3, H, W) in -1..1.
 
     The decoder sees latents with a little noise: what a denoiser hands it is never exact either.
+    With `decoder_only` the latents stay as they are, so a denoiser trained on them stays right.
     """
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=lr, weight_decay=0.0, betas=(0.9, 0.99))
+    learning = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    if not decoder_only:
+        learning += [*vae.encoder.parameters(), *vae.quant_conv.parameters()]
+    optimizer = torch.optim.AdamW(learning, lr=lr, weight_decay=0.0, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.05)
     vae.train()
     for step in range(steps):
         pictures = next(batches).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            posterior = vae.encode(pictures).latent_dist
-            latents = posterior.sample()
+            with torch.set_grad_enabled(not decoder_only):
+                posterior = vae.encode(pictures).latent_dist
+                latents = posterior.mean if decoder_only else posterior.sample()
             output = vae.decode(latents + noise * torch.randn_like(latents)).sample
-        loss = (
-            reconstruction_loss(output.float(), pictures) + 1e-4 * posterior.kl().mean() / latents[0].numel()
-        )
+        loss = reconstruction_loss(output.float(), pictures)
+        if not decoder_only:
+            loss = loss + 1e-4 * posterior.kl().mean() / latents[0].numel()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         schedule.step()
         progress(step, loss.item())
