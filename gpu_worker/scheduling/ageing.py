@@ -18,8 +18,8 @@ class Ageing:
         """Which of these lower tiers takes the next step, out of order: the one that has waited longest.
 
         None most of the time: one step in `ageing_steps`, over all tiers, is the most that the highest loses.
-        While one of the highest tier waits for its first step (`first_step_waits`) it is put off, by at most as
-        many steps again: somebody who has just come would notice the wait, one among many steps nobody does.
+        While one of the highest tier waits for its first step (`first_step_waits`) it is put off, by at most
+        as many steps again: who has just come would notice the wait, one among many steps nobody does.
         """
         steps = self._config.ageing_steps
         if self._since_aged < steps - 1:

@@ -100,10 +100,16 @@ def test_models_of_one_tier_do_not_chase_each_other_out() -> None:
 def test_free_work_gets_its_model_and_its_share_beside_endless_payers() -> None:
     world = World(CONFIG)
     cache = Cache(world, room=2)
+    for _ in range(6):
+        world.add("x", rank=4, steps=6)
+        world.add("y", rank=4, steps=6)
+        cache.follow()
+        world.step()
     free = world.add("f", rank=0, steps=3)
-    for tick in range(400):
-        if tick % 4 == 0:
-            world.add("xyz"[tick // 40 % 3], rank=4, steps=6)
+    for _ in range(400):
+        while len(world.scheduler) < 20:
+            world.add("x", rank=4, steps=6)
+            world.add("y", rank=4, steps=6)
         cache.follow()
         world.step()
     assert free.id in world.done_tick
