@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import ImageFilter
 from PIL.Image import fromarray
@@ -19,6 +18,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from gpu_worker.tiny.captions import captions
+from gpu_worker.tiny.parts import Vae
 from gpu_worker.tiny.render import Picture, draw, thing_mask
 from gpu_worker.tiny.tokenizer import MAX_TOKENS
 from gpu_worker.tiny.world import RELATIONS, Scene, random_scene
@@ -46,7 +46,7 @@ def _decorated(scene: Scene, rng: random.Random) -> Picture:
         for part in (replace(thing, width=thing.width * rim), thing):
             fill = np.array([rng.uniform(0, 255) for _ in range(3)])
             picture += thing_mask(part, SIDE)[..., None] * (fill - picture)
-    pixels = np.clip(picture, 0, 255).astype(np.uint8)
+    pixels: Picture = np.clip(picture, 0, 255).astype(np.uint8)
     if rng.random() < 0.2:
         pixels = np.asarray(fromarray(pixels).filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 3))))
     return pixels
@@ -115,7 +115,7 @@ def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
 
 
 @torch.no_grad()
-def encode_scenes(vae: AutoencoderKL, tokenizer: CLIPTokenizer, seed: int, count: int) -> EncodedScenes:
+def encode_scenes(vae: Vae, tokenizer: CLIPTokenizer, seed: int, count: int) -> EncodedScenes:
     """Draw, say and encode `count` training scenes (a multiple of 1,000); two processes draw."""
     latents, tokens = [], []
     with ProcessPoolExecutor(2) as pool:

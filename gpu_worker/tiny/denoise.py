@@ -10,13 +10,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from gpu_worker.tiny.data import EncodedScenes, token_ids
+from gpu_worker.tiny.parts import Unet
 from gpu_worker.tiny.progress import progress
 from gpu_worker.tiny.unet import TRAIN_STEPS, build_text_encoder, build_unet, noise_levels
 
@@ -55,13 +56,18 @@ class PlainAttention:
         """Same contract as the stock processors, for (B, T, C) inputs without masks."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = (
-            x.unflatten(2, (attn.heads, -1)).transpose(1, 2).flatten(0, 1)
+            x.reshape(*x.shape[:2], attn.heads, -1).transpose(1, 2).flatten(0, 1)
             for x in (attn.to_q(hidden_states) * attn.scale, attn.to_k(context), attn.to_v(context))
         )
         scores = torch.bmm(query, key.transpose(1, 2))
         with torch.autocast("cpu", enabled=False):  # autocast would go to float32 and back
             weights = scores.softmax(dim=-1)
-        mixed = torch.bmm(weights, value).unflatten(0, (-1, attn.heads)).transpose(1, 2).flatten(2)
+        mixed = (
+            torch.bmm(weights, value)
+            .view(-1, attn.heads, query.shape[1], value.shape[2])
+            .transpose(1, 2)
+            .flatten(2)
+        )
         output: Tensor = attn.to_out[0](mixed)
         return output
 
@@ -71,7 +77,7 @@ class Denoiser(nn.Module):
 
     def __init__(self, tokenizer: CLIPTokenizer) -> None:
         super().__init__()
-        self.unet: UNet2DConditionModel = build_unet()
+        self.unet: Unet = build_unet()
         self.text: CLIPTextModel = build_text_encoder(
             len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id
         )
@@ -178,14 +184,14 @@ class Trainer:
         flat = torch.cat([g.flatten() for g in gradients])
         distributed.all_reduce(flat)
         flat /= distributed.get_world_size()
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def _update_average(self) -> None:
         """Exponential moving average of the weights; short memory at first, when they move fast."""
         keep = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            averages = list(self.average.parameters())
+            averages: list[Tensor] = list(self.average.parameters())
             torch._foreach_lerp_(averages, list(self.model.parameters()), 1.0 - keep)
 
     def run(self, progress: Callable[[int, float], None]) -> None:
@@ -196,7 +202,7 @@ class Trainer:
                 group["lr"] = self.settings.lr * learning_rate(self.step, self.settings)
             loss = self.loss()
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             if distributed.is_initialized():
                 self._share_gradients()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0, foreach=True)
@@ -210,7 +216,7 @@ class Trainer:
         if self.first:
             self.save()
 
-    def averaged(self) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+    def averaged(self) -> tuple[Unet, CLIPTextModel]:
         """The averaged weights: what is shipped."""
         return self.average.unet, self.average.text
 
@@ -232,4 +238,4 @@ def train_together(make: Callable[[slice], Trainer], steps: int, processes: int 
     """
     with TemporaryDirectory() as folder:
         meeting = str(Path(folder) / "meeting")
-        multiprocessing.spawn(_work, (processes, meeting, make, steps), nprocs=processes)
+        spawn(_work, (processes, meeting, make, steps), nprocs=processes)  # type: ignore[no-untyped-call]

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import diffusers
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from gpu_worker.tiny.check import Sight, colour_name, ground_rgb, see, see_two
 from gpu_worker.tiny.export import PACKAGED
+from gpu_worker.tiny.parts import Pipeline, StableDiffusionPipeline, sampler_class
 from gpu_worker.tiny.render import Picture
 from gpu_worker.tiny.world import PLACES, RELATIONS, SIZES, Triple, held_out_triples
 
@@ -95,7 +94,7 @@ def pair_questions() -> list[Question]:
     for triple in held_out_triples():
         by_ground.setdefault(triple[2], []).append(triple)
     relations = tuple(RELATIONS)
-    questions = []
+    questions: list[Question] = []
     for ground, triples in sorted(by_ground.items()):
         for (colour, shape, _), (other, kind, _) in pairwise(triples):
             if colour == other:
@@ -136,17 +135,17 @@ def answer(question: Question, picture: Picture) -> Answer:
     )
 
 
-def load(folder: Path, sampler: str | None = None) -> StableDiffusionPipeline:
+def load(folder: Path, sampler: str | None = None) -> Pipeline:
     """The stock pipeline, fp32, with the folder's own or a named sampler."""
     pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     if sampler is not None:
-        pipe.scheduler = getattr(diffusers, SAMPLERS[sampler]).from_config(pipe.scheduler.config)
+        pipe.scheduler = sampler_class(SAMPLERS[sampler]).from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
 def paint(
-    pipe: StableDiffusionPipeline,
+    pipe: Pipeline,
     prompts: Sequence[str],
     *,
     steps: int = 12,
@@ -185,7 +184,7 @@ def sheet(pictures: Sequence[Picture], columns: int = 10) -> Image.Image:
     return Image.fromarray(np.concatenate(rows, axis=0))
 
 
-def evaluate(pipe: StableDiffusionPipeline, steps: int, guidance: float, side: int, out: Path | None) -> None:
+def evaluate(pipe: Pipeline, steps: int, guidance: float, side: int, out: Path | None) -> None:
     """Print the table of one sampler; write a sheet of each kind of prompt next to `out` where given."""
     kinds = {
         "single": single_questions(),

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel
 
+from gpu_worker.tiny.parts import StableDiffusionPipeline, Unet, Vae
 from gpu_worker.tiny.tokenizer import build_tokenizer
 from gpu_worker.tiny.unet import build_scheduler
 
 PACKAGED = Path(__file__).resolve().parent.parent / "models" / "tiny"
 
 
-def export(vae: AutoencoderKL, unet: UNet2DConditionModel, text: CLIPTextModel, folder: Path) -> None:
+def export(vae: Vae, unet: Unet, text: CLIPTextModel, folder: Path) -> None:
     """Write a folder that `StableDiffusionPipeline.from_pretrained` loads, weights in fp16 safetensors."""
     pipe = StableDiffusionPipeline(
         vae=vae,

@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from transformers import CLIPTokenizer
 
@@ -52,8 +53,14 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
     (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False))
     lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n")
+    pairs: Any = merges  # annotated as texts, taken as pairs
     tokenizer = CLIPTokenizer(
-        vocab=vocab, merges=merges, model_max_length=MAX_TOKENS, pad_token=_END, unk_token=_END
+        vocab=vocab,
+        merges=pairs,
+        model_max_length=MAX_TOKENS,
+        pad_token=_END,
+        unk_token=_END,
     )
     tokenizer.save_pretrained(folder)
-    return CLIPTokenizer.from_pretrained(folder)
+    loaded: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder)
+    return loaded

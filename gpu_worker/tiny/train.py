@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
 
 from gpu_worker.tiny.data import SIDE, EncodedScenes, encode_scenes, vae_batches
 from gpu_worker.tiny.denoise import Settings, Trainer, train_together
 from gpu_worker.tiny.export import export, folder_megabytes
+from gpu_worker.tiny.parts import Vae
 from gpu_worker.tiny.progress import progress
 from gpu_worker.tiny.tokenizer import build_tokenizer
 from gpu_worker.tiny.vae import build_vae, fold_standardisation, train_vae
@@ -25,7 +25,7 @@ SCENES = 24_000
 log = logging.getLogger("gpu_worker.tiny.train")
 
 
-def _standardise(vae: AutoencoderKL) -> None:
+def _standardise(vae: Vae) -> None:
     """Measure the latents of a few hundred pictures and fold their mean and spread into the autoencoder."""
     batches = vae_batches(SEED + 1, 32)
     with torch.no_grad():
@@ -34,7 +34,7 @@ def _standardise(vae: AutoencoderKL) -> None:
     fold_standardisation(vae, flat.mean(dim=1), flat.std(dim=1))
 
 
-def _decibels(vae: AutoencoderKL) -> float:
+def _decibels(vae: Vae) -> float:
     """Peak signal to noise of pictures that training has not seen."""
     pictures = next(vae_batches(SEED + 2, 32))
     with torch.no_grad():
@@ -42,7 +42,7 @@ def _decibels(vae: AutoencoderKL) -> float:
     return float(10 * torch.log10(4 / error))
 
 
-def autoencoder(out: Path, steps: int) -> AutoencoderKL:
+def autoencoder(out: Path, steps: int) -> Vae:
     """Train the autoencoder, or load it where it is already trained."""
     path = out / "vae.pt"
     vae = build_vae().to(memory_format=torch.channels_last)
@@ -57,7 +57,7 @@ def autoencoder(out: Path, steps: int) -> AutoencoderKL:
     return vae
 
 
-def sharpen(out: Path, vae: AutoencoderKL, steps: int) -> None:
+def sharpen(out: Path, vae: Vae, steps: int) -> None:
     """Train the decoder further, in place, on latents that no longer change."""
     path = out / "vae_sharp.pt"
     if not path.exists():
@@ -69,7 +69,7 @@ def sharpen(out: Path, vae: AutoencoderKL, steps: int) -> None:
     vae.load_state_dict(torch.load(path))
 
 
-def scenes(out: Path, vae: AutoencoderKL, count: int) -> EncodedScenes:
+def scenes(out: Path, vae: Vae, count: int) -> EncodedScenes:
     """Encode the training scenes, or load them."""
     path = out / "scenes.npz"
     if not path.exists():

@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from gpu_worker.tiny.parts import DPMSolverMultistepScheduler, Scheduler, Unet, UNet2DConditionModel
 from gpu_worker.tiny.tokenizer import MAX_TOKENS
 from gpu_worker.tiny.vae import LATENTS
 
@@ -24,7 +24,7 @@ SCHEDULE: dict[str, Any] = {
 }
 
 
-def build_unet() -> UNet2DConditionModel:
+def build_unet() -> Unet:
     """An untrained denoiser for (B, 4, 16, 16) latents.
 
     The caption reaches it twice: pooled into the time embedding, which scales and shifts every layer (colours
@@ -66,11 +66,11 @@ def build_text_encoder(vocab_size: int, start: int, end: int) -> CLIPTextModel:
     )
 
 
-def build_scheduler() -> DPMSolverMultistepScheduler:
+def build_scheduler() -> Scheduler:
     """The sampler a plain `pipe(prompt)` uses; other samplers take the same settings by `from_config`.
 
-    The last two settings are for DDIM, which by default clips latents as if they were pixels: without them its
-    pictures come out in the complementary colours.
+    The last two settings are for DDIM, which by default clips latents as if they were pixels: without them
+    its pictures come out in the complementary colours.
     """
     config = {
         **SCHEDULE,
@@ -79,8 +79,7 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
         "clip_sample": False,
         "set_alpha_to_one": False,
     }
-    scheduler: DPMSolverMultistepScheduler = DPMSolverMultistepScheduler.from_config(config)
-    return scheduler
+    return DPMSolverMultistepScheduler.from_config(config)
 
 
 def noise_levels() -> tuple[torch.Tensor, torch.Tensor]:

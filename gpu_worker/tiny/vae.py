@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
+
+from gpu_worker.tiny.parts import AutoencoderKL, Vae
 
 CHANNELS = (16, 24, 48, 64)
 LATENTS = 4
@@ -14,7 +15,7 @@ _COLOUR = 6  # channels that carry +red +green +blue -red -green -blue through t
 _ANCHOR = 4.0  # constant pair beside them: keeps a group norm's scale nearly the same for every picture
 
 
-def build_vae() -> AutoencoderKL:
+def build_vae() -> Vae:
     """An untrained autoencoder that already averages 8x8 patches and paints them back.
 
     One norm group over all channels keeps the ratio of the colours; with more groups flat grounds drift.
@@ -74,7 +75,7 @@ def _collect(norm: nn.GroupNorm, conv: nn.Conv2d) -> None:
             conv.weight[i, i + 3, 1, 1] = -1.0
 
 
-def _start_as_average(vae: AutoencoderKL) -> None:
+def _start_as_average(vae: Vae) -> None:
     """The start that matters: it is 10 dB better after a minute of training than random weights."""
     for name, module in vae.named_modules():
         if name.endswith("conv2"):
@@ -116,7 +117,7 @@ def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
 
 
 def train_vae(
-    vae: AutoencoderKL,
+    vae: Vae,
     batches: Iterator[Tensor],
     steps: int,
     progress: Callable[[int, float], None],
@@ -147,7 +148,7 @@ def train_vae(
         if not decoder_only:
             loss = loss + 1e-4 * posterior.kl().mean() / latents[0].numel()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         schedule.step()
@@ -155,7 +156,7 @@ def train_vae(
     vae.eval()
 
 
-def fold_standardisation(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
+def fold_standardisation(vae: Vae, mean: Tensor, std: Tensor) -> None:
     """Make the latents zero-mean and unit-variance, (C,) each, inside the quant convolutions.
 
     So `scaling_factor` is 1 and every stock pipeline is right without knowing.

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
 
 from gpu_worker.tiny.evaluate import answer, load, paint, single_questions
 from gpu_worker.tiny.export import PACKAGED, folder_megabytes
+from gpu_worker.tiny.parts import Pipeline
 
 
 @pytest.fixture(scope="module")
-def pipe() -> StableDiffusionPipeline:
+def pipe() -> Pipeline:
     return load(PACKAGED)
 
 
@@ -21,7 +21,7 @@ def test_the_folder_is_small_and_complete() -> None:
     assert not list(PACKAGED.rglob("*.bin"))
 
 
-def test_it_draws_held_out_prompts(pipe: StableDiffusionPipeline) -> None:
+def test_it_draws_held_out_prompts(pipe: Pipeline) -> None:
     questions = single_questions(8)
     pictures = paint(pipe, [q.prompt for q in questions])
     answers = [answer(q, p) for q, p in zip(questions, pictures, strict=True)]
@@ -36,17 +36,17 @@ def test_other_samplers_draw_as_well(sampler: str) -> None:
     assert all(answer(q, p).background for q, p in zip(questions, pictures, strict=True))
 
 
-def test_the_same_seed_gives_the_same_picture(pipe: StableDiffusionPipeline) -> None:
+def test_the_same_seed_gives_the_same_picture(pipe: Pipeline) -> None:
     first, again = (paint(pipe, ["a red star on a white background"], steps=4)[0] for _ in range(2))
     assert np.array_equal(first, again)
 
 
-def test_words_it_does_not_know_do_no_harm(pipe: StableDiffusionPipeline) -> None:
+def test_words_it_does_not_know_do_no_harm(pipe: Pipeline) -> None:
     picture = paint(pipe, ["żółw 😀 " * 60], steps=2)[0]
     assert picture.shape == (128, 128, 3)
 
 
-def test_the_denoiser_takes_a_timestep_for_each_row(pipe: StableDiffusionPipeline) -> None:
+def test_the_denoiser_takes_a_timestep_for_each_row(pipe: Pipeline) -> None:
     latents, text = torch.randn(3, 4, 16, 16), torch.randn(3, 48, 128)
     with torch.no_grad():
         together = pipe.unet(latents, torch.tensor([999, 500, 20]), text).sample
