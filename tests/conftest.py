@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -20,12 +21,11 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="pingvas-tests-"))
 _START_SECONDS = 90
-_TRUNCATE_TRIES = 5
 
 
 def free_port() -> int:
@@ -52,8 +52,15 @@ os.environ |= {
     "PINGVAS_RING_AGAIN_SECONDS": "2",
     "PINGVAS_WORKER_GRACE_SECONDS": "2",
 }
+# The running stack has a database and a broker of its own: its workers and sweeps must not answer for the
+# rows that tests of single parts write.
+_STACK = {
+    "DATABASE_URL": f"postgresql://pingvas@/stack?host={_FOLDER / 'postgres'}",
+    "BROKER_URL": f"redis://:{_REDIS_PASSWORD}@127.0.0.1:{_REDIS_PORT}/1",
+}
 
 from pingvas import db, domains, migrations, settings  # noqa: E402
+from pingvas.billing import reconcile  # noqa: E402
 from pingvas.cli import programs  # noqa: E402
 from pingvas.cli.programs import Place, Program  # noqa: E402
 from pingvas.embedded import DataFolder, postgres, process  # noqa: E402
@@ -104,19 +111,8 @@ def database(data_folder: DataFolder) -> Iterator[str]:
 @pytest.fixture
 def clean_db(database: str, broker: str) -> None:
     """Leave no row of an earlier test, save the catalogue that the schema brings."""
-    for attempt in range(_TRUNCATE_TRIES):
-        try:
-            _truncate()
-            break
-        except OperationalError:  # a sweep of the running stack was in the way, and one of us gave up
-            if attempt == _TRUNCATE_TRIES - 1:
-                raise
-
-
-def _truncate() -> None:
     tables = [name for name in db.Base.metadata.tables if name != "catalog_entries"]
     with db.transaction() as session:
-        session.execute(text("SET LOCAL lock_timeout = '2s'"))
         session.execute(text(f"TRUNCATE {', '.join(tables)}"))
         session.execute(text("DELETE FROM catalog_entries WHERE location NOT LIKE 'builtin:%'"))
 
@@ -157,7 +153,7 @@ class Stack:
             program.argv,
             log=self._place.folder.log(program.name),
             cwd=self._place.folder.path,
-            env=programs.environment(program),
+            env=programs.environment(program) | _STACK,
         )
 
     def start_worker(self) -> None:
@@ -185,6 +181,14 @@ class Stack:
         for child in self._children.values():
             process.wait_or_kill(child, 30)
 
+    def problems(self) -> dict[str, list[str]]:
+        """Return what is wrong with the stack's books."""
+        engine = create_engine(db.sqlalchemy_url(_STACK["DATABASE_URL"]))
+        with Session(engine) as session:
+            found = reconcile.problems(session)
+        engine.dispose()
+        return found
+
     def wait_ready(self) -> None:
         """Wait until the API says it is ready."""
         deadline = time.monotonic() + _START_SECONDS
@@ -206,6 +210,12 @@ class Stack:
 @pytest.fixture(scope="session")
 def stack(database: str, broker: str, data_folder: DataFolder) -> Iterator[Stack]:
     """The running stack. Leases are short, so that a killed worker's job is given away within seconds."""
+    engine = create_engine(db.sqlalchemy_url(database.replace("pingvas@/pingvas", "postgres@/postgres")))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("CREATE DATABASE stack OWNER pingvas"))
+    engine.dispose()
+    command = [str(Path(sys.executable).with_name("pingvas")), "db", "upgrade"]
+    subprocess.run(command, env=os.environ | _STACK, check=True, stdout=subprocess.DEVNULL)
     place = Place(data_folder, port=free_port())
     running = Stack(place)
     with ExitStack() as cleanup:

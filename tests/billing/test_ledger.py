@@ -43,7 +43,8 @@ def settle(job_id: UUID, cost: int) -> int:
 
 
 def books_are_right() -> bool:
-    found = reconcile.problems()
+    with db.transaction() as session:
+        found = reconcile.problems(session)
     # These tests hold without a job's row.
     return not {name: lines for name, lines in found.items() if "job" not in name}
 

@@ -34,7 +34,8 @@ def user_id() -> UUID:
 @pytest.fixture(autouse=True)
 def _books_balance_in_the_end() -> Iterator[None]:
     yield
-    assert reconcile.problems() == {}
+    with db.transaction() as session:
+        assert reconcile.problems(session) == {}
 
 
 def submitted(user_id: UUID, tier: str = "free") -> UUID:

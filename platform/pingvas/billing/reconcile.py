@@ -1,8 +1,7 @@
 """Proof of the books: balances against entries, transactions against zero, holds against jobs."""
 
 from sqlalchemy import text
-
-from pingvas import db
+from sqlalchemy.orm import Session
 
 # Each query returns one line of text per thing that is wrong; no rows means the books are right.
 CHECKS = {
@@ -38,11 +37,7 @@ CHECKS = {
 }
 
 
-def problems() -> dict[str, list[str]]:
+def problems(session: Session) -> dict[str, list[str]]:
     """Run every check and return what is wrong by the check's name; empty when the books are right."""
-    found = {}
-    with db.transaction() as session:
-        for name, query in CHECKS.items():
-            if rows := list(session.execute(text(query)).scalars()):
-                found[name] = rows
-    return found
+    lines = {name: list(session.execute(text(query)).scalars()) for name, query in CHECKS.items()}
+    return {name: found for name, found in lines.items() if found}
