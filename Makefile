@@ -3,14 +3,12 @@
 # The environment lives in .venv and is made once; it is brought up to date when a file changes that names
 # dependencies. PYTHON=… chooses the interpreter, ARGS=… is passed to the command behind `run` and `test`.
 #
-# torch: on Linux the wheel of PyPI brings gigabytes of CUDA. Where there is no NVIDIA driver, the CPU wheel
-# of the same version is tried first, and where that index cannot be reached, pip does what it is configured
-# to do. TORCH_INDEX=<url> names another index (CUDA 12, ROCm), TORCH_INDEX= takes torch from the usual one.
+# torch: on Linux the usual wheel brings gigabytes of CUDA. TORCH_INDEX=<url of an index with PyTorch's CPU
+# wheels> takes that one package from there; without it pip does what it is configured to do.
 
 VENV := .venv
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
-NVIDIA := $(wildcard /proc/driver/nvidia/version /dev/nvidiactl /dev/dxg)
-TORCH_INDEX ?= $(if $(and $(filter Linux,$(shell uname -s)),$(if $(NVIDIA),,yes)),https://download.pytorch.org/whl/cpu)
+TORCH_INDEX ?=
 TORCH := $(shell grep '^torch==' constraints.txt)
 NEEDS := setup.cfg setup.py pyproject.toml constraints.txt
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -39,19 +37,16 @@ clean: ## Remove the environment and caches; data in var/ stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.run: $(VENV)/.torch $(NEEDS)
-	$(PIP) install --quiet -c constraints.txt -e '.[gpu]'
+	$(PIP) install -c constraints.txt -e '.[gpu]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch $(NEEDS)
-	$(PIP) install --quiet -c constraints.txt -e '.[gpu,dev]'
+	$(PIP) install -c constraints.txt -e '.[gpu,dev]'
 	@touch $@
 
 $(VENV)/.torch: constraints.txt | $(VENV)/bin/python
 	@echo "Installing what Pingvas needs; the first time this takes a few minutes."
-	@if [ -n "$(TORCH_INDEX)" ] && ! $(PIP) show --quiet torch 2>/dev/null; then \
-		$(PIP) install --quiet --no-deps --retries 0 --timeout 10 --index-url '$(TORCH_INDEX)' '$(TORCH)' 2>/dev/null \
-		|| echo "No torch from $(TORCH_INDEX): taking it from the usual index."; \
-	fi
+	@$(if $(TORCH_INDEX),$(PIP) install --no-deps --index-url '$(TORCH_INDEX)' '$(TORCH)')
 	@touch $@
 
 $(VENV)/bin/python:
