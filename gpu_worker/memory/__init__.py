@@ -1,5 +1,6 @@
 """Memory of the engine: models and LoRAs within byte budgets, and what to do when memory runs out anyway."""
 
+from gpu_worker.memory.attempts import attempt
 from gpu_worker.memory.budgets import Budgets
 from gpu_worker.memory.digests import digest_of
 from gpu_worker.memory.ladder import Rung, Stage
@@ -29,6 +30,7 @@ __all__ = [
     "Source",
     "Stage",
     "apply",
+    "attempt",
     "decoding",
     "digest_of",
 ]

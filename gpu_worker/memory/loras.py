@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from gpu_worker.errors import EngineError
+from gpu_worker.memory.attempts import attempt
 from gpu_worker.memory.eviction import Item, device_victims
 from gpu_worker.memory.lora_files import LoraWeights, read_lora
 from gpu_worker.memory.sources import Key, Source
@@ -143,13 +144,12 @@ class LoraStore:
         return sum(entry.weights.bytes for entry in in_use) < self._budget
 
     def _read(self, source: Source) -> None:
-        outcome = caught(lambda: read_lora(source, self._budget))
-        error = as_engine_error(outcome) if isinstance(outcome, Exception) else None
+        outcome = attempt(lambda: read_lora(source, self._budget))
         with self._changed:
-            if error is not None:
-                log.warning("%s", error)
-                self._failed[_key(source)] = source, error
-            elif not self._closed and not isinstance(outcome, Exception):
+            if isinstance(outcome, EngineError):
+                log.warning("%s", outcome)
+                self._failed[_key(source)] = source, outcome
+            elif not self._closed:
                 self._shrink(outcome.bytes, is_first=next(iter(self._wanted), None) == _key(source))
                 entry = self._entries[_key(source)] = _Entry(outcome, 0)
                 self._touch(entry)

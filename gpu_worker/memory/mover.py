@@ -3,12 +3,12 @@
 import threading
 from collections.abc import Sequence
 
-from gpu_worker.errors import EngineError, OutOfMemory
+from gpu_worker.errors import OutOfMemory
+from gpu_worker.memory.attempts import attempt
 from gpu_worker.memory.offloading import stream_from_host
 from gpu_worker.memory.plans import Copy, Misfit, next_copy
 from gpu_worker.memory.residence import Entry
 from gpu_worker.memory.workshop import Job, Workshop
-from gpu_worker.outcomes import as_engine_error, caught
 
 
 class Mover:
@@ -37,7 +37,7 @@ class Mover:
     def _copy(self, entry: Entry, evicted: list[Entry]) -> None:
         leave_device(self._shop, evicted)
         assert entry.weights is not None
-        error = _error_of(caught(entry.weights.to_device))
+        error = attempt(entry.weights.to_device)
         shelf = self._shop.shelf
         with self._shop.changed:
             entry.busy = False
@@ -54,7 +54,7 @@ class Mover:
         self._shop.free(excess)
 
     def _stream(self, entry: Entry) -> None:
-        error = _error_of(caught(lambda: self._do_stream(entry)))
+        error = attempt(lambda: self._do_stream(entry))
         with self._shop.changed:
             entry.busy = False
             entry.streamed = error is None
@@ -102,7 +102,3 @@ def _back_to_host(entry: Entry) -> bool:
         return False
     entry.weights.to_host()
     return True
-
-
-def _error_of(outcome: object) -> EngineError | None:
-    return as_engine_error(outcome) if isinstance(outcome, Exception) else None

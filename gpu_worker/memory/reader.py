@@ -4,13 +4,15 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from gpu_worker.errors import EngineError
+from gpu_worker.memory.attempts import attempt
 from gpu_worker.memory.digests import Digests, is_local
 from gpu_worker.memory.plans import Misfit, Read, never_fits, next_read
 from gpu_worker.memory.residence import Entry
 from gpu_worker.memory.sources import Key, estimated_bytes, key_of
 from gpu_worker.memory.weights import Weights, bytes_of
 from gpu_worker.memory.workshop import Job, Workshop
-from gpu_worker.outcomes import as_engine_error, caught
+from gpu_worker.outcomes import caught
 from gpu_worker.pipelines import LoadedModel, Loader
 from gpu_worker.request import ModelSource
 
@@ -68,13 +70,14 @@ class Reader:
 
     def _do(self, source: ModelSource, gone: list[Entry]) -> None:
         self._shop.free(gone)
-        outcome = caught(lambda: self._read(source))
-        error = as_engine_error(outcome) if isinstance(outcome, Exception) else None
+        outcome = attempt(lambda: self._read(source))
         with self._shop.changed:
             self._shop.shelf.reading.discard(key_of(source))
-            if error is not None:
-                self._shop.failed(source, error)
-            excess = [] if isinstance(outcome, Exception) else self._shelve(outcome)
+            if isinstance(outcome, EngineError):
+                self._shop.failed(source, outcome)
+                excess = []
+            else:
+                excess = self._shelve(outcome)
             self._shop.changed.notify_all()
         del outcome  # it may be in the excess
         self._shop.free(excess)

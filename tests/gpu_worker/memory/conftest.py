@@ -1,0 +1,31 @@
+"""Stores under test, closed afterwards."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.gpu_worker.memory.bench import UNIT, Bench, FakeLoader, MakeBench
+
+
+@pytest.fixture
+def loader() -> FakeLoader:
+    return FakeLoader()
+
+
+@pytest.fixture
+def make_bench(loader: FakeLoader) -> Iterator[MakeBench]:
+    """`device` and `host` in units."""
+    benches: list[Bench] = []
+
+    def make(
+        device: float = 10, host: float = 20, *, two_tiers: bool = True, loader: Any = loader, **options: Any
+    ) -> Bench:
+        bench = Bench(loader, int(device * UNIT), int(host * UNIT), two_tiers=two_tiers, **options)
+        benches.append(bench)
+        return bench
+
+    yield make
+    loader.gate.set()
+    for bench in benches:
+        bench.store.close()
