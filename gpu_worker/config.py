@@ -1,8 +1,10 @@
 """Settings of the engine. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
+
+from gpu_worker.scheduling import SchedulingConfig
 
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 
@@ -14,27 +16,29 @@ class EngineConfig:
     """How one engine uses one device.
 
     `device` is auto (CUDA, else MPS, else CPU), cpu, mps, cuda or cuda:N; `dtype` auto is bf16 on CUDA (fp16
-    where bf16 is missing) and fp32 elsewhere; `threads` caps the CPU threads of a tensor operation (None:
-    torch decides); `encode_workers` threads make PNGs and thumbnails.
+    where bf16 is missing) and fp32 elsewhere; `model_memory_gib` is what models' weights may take on the
+    device (None: what it has, without a reserve for the rest); `threads` caps the CPU threads of a tensor
+    operation (None: torch decides); `encode_workers` threads make PNGs and thumbnails.
     """
 
     device: str = "auto"
     dtype: Dtype = "auto"
-    max_loaded_models: int = 2
+    model_memory_gib: float | None = None
     threads: int | None = None
     encode_workers: int = 2
+    channels_last: bool = True
+    scheduling: SchedulingConfig = field(default_factory=SchedulingConfig)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "EngineConfig":
-        """Read `PINGVAS_GPU_DEVICE`, `_DTYPE`, `_MAX_LOADED_MODELS` and `_THREADS`.
+        """Read `PINGVAS_GPU_DEVICE`, `_DTYPE`, `_MODEL_MEMORY_GIB` and `_THREADS`.
 
         Missing or empty ones keep the default. Raises `ValueError` naming the variable.
         """
-        default = cls()
         return cls(
             device=_device(env),
             dtype=_dtype(env),
-            max_loaded_models=_count(env, "PINGVAS_GPU_MAX_LOADED_MODELS") or default.max_loaded_models,
+            model_memory_gib=_size(env, "PINGVAS_GPU_MODEL_MEMORY_GIB"),
             threads=_count(env, "PINGVAS_GPU_THREADS"),
         )
 
@@ -61,3 +65,13 @@ def _count(env: Mapping[str, str], name: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"{name} must be a whole number of at least 1, not {text!r}")
     return int(text)
+
+
+def _size(env: Mapping[str, str], name: str) -> float | None:
+    text = env.get(name, "").strip()
+    if not text:
+        return None
+    whole, _, part = text.partition(".")
+    if not (whole + part).isdecimal() or float(text) <= 0:
+        raise ValueError(f"{name} must be a number above 0, not {text!r}")
+    return float(text)

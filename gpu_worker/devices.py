@@ -1,11 +1,16 @@
 """The machine's devices: which there are, and which one an engine uses."""
 
 import os
+import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from gpu_worker.config import Dtype, EngineConfig
+
+# A point in the device's work: a CUDA event, or an instant of `time.perf_counter` where nothing is queued.
+Mark = torch.cuda.Event | float
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -27,12 +32,25 @@ class Placement:
     device: torch.device
     dtype: torch.dtype
 
-    def synchronize(self) -> None:
-        """Wait for the device's queued work; only CUDA and MPS queue any."""
+    def mark(self) -> Mark:
+        """This point in the device's work: CUDA reaches it later, other devices have reached it."""
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
+            cuda: Any = torch.cuda  # whose calls are not typed
+            event: torch.cuda.Event = cuda.Event(enable_timing=True)
+            event.record(cuda.current_stream(self.device))
+            return event
+        if self.device.type == "mps":
             torch.mps.synchronize()
+        return time.perf_counter()
+
+    def seconds(self, start: Mark, end: Mark) -> float:
+        """Device time between two marks; waits until the second is reached."""
+        if isinstance(start, torch.cuda.Event) and isinstance(end, torch.cuda.Event):
+            end.synchronize()
+            return float(start.elapsed_time(end)) / 1000
+        assert isinstance(start, float)
+        assert isinstance(end, float)
+        return end - start
 
     def free_caches(self) -> None:
         """Hand memory that torch keeps for reuse back to the device."""

@@ -15,49 +15,49 @@ class EngineError(Exception):
     gpu_seconds: float = 0.0
 
 
-class BadRequest(EngineError):  # noqa: N818
+class BadRequest(EngineError):
     """The model cannot do what was asked."""
 
     code = "INVALID_PARAMETERS"
     retryable = False
 
 
-class ModelUnavailable(EngineError):  # noqa: N818
+class ModelUnavailable(EngineError):
     """The model is missing or broken."""
 
     code = "MODEL_UNAVAILABLE"
     retryable = False
 
 
-class OutOfMemory(EngineError):  # noqa: N818
+class OutOfMemory(EngineError):
     """The device had too little memory, also after everything else had been unloaded."""
 
     code = "OUT_OF_MEMORY"
     retryable = True
 
 
-class Cancelled(EngineError):  # noqa: N818
+class Cancelled(EngineError):
     """The caller cancelled the request."""
 
     code = "CANCELLED"
     retryable = False
 
 
-class DeadlineExceeded(EngineError):  # noqa: N818
+class DeadlineExceeded(EngineError):
     """The request's deadline passed before it was finished."""
 
     code = "DEADLINE_EXCEEDED"
     retryable = False
 
 
-class EngineStopped(EngineError):  # noqa: N818
+class EngineStopped(EngineError):
     """The engine is shutting down; the request is worth a try on another worker."""
 
     code = "WORKER_STOPPED"
     retryable = True
 
 
-class GenerationFailed(EngineError):  # noqa: N818
+class GenerationFailed(EngineError):
     """Something unexpected; the cause is chained."""
 
     code = "GENERATION_FAILED"

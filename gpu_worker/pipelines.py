@@ -1,11 +1,8 @@
-"""Reading diffusers pipelines from disk or hub, and keeping the last few loaded."""
+"""Reading diffusers pipelines from disk or hub."""
 
-import gc
 import inspect
 import logging
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +13,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
-from gpu_worker.devices import Placement, is_out_of_memory
+from gpu_worker.devices import is_out_of_memory
 from gpu_worker.errors import ModelUnavailable
 from gpu_worker.request import ModelSource
 
@@ -108,7 +105,7 @@ def _load_single_file(source: ModelSource, dtype: torch.dtype) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A pipeline on the device, with what the engine needs to know of it.
+    """A pipeline, with what the engine needs to know of it.
 
     `own_scheduler` is the one it came with: requests get their own, built from its config. `accepts` names
     the arguments of its call; width and height must be multiples of `size_multiple` pixels.
@@ -123,7 +120,7 @@ class LoadedModel:
     @classmethod
     def of(cls, source: ModelSource, pipe: Any) -> "LoadedModel":
         # A transformer that packs 2x2 latents into one token rounds other sizes down, silently.
-        packing = 2 if hasattr(pipe, "_pack_latents") else 1
+        packing = 2 if hasattr(pipe, "_pack_latents") else getattr(pipe, "patch_size", 1)
         return cls(
             source=source,
             pipe=pipe,
@@ -131,69 +128,3 @@ class LoadedModel:
             accepts=frozenset(inspect.signature(pipe.__call__).parameters),
             size_multiple=getattr(pipe, "vae_scale_factor", 1) * packing,
         )
-
-
-class ModelCache:
-    """The last `limit` models used, all on the device. One thread calls `get`; any may call `slugs`."""
-
-    def __init__(self, placement: Placement, limit: int, loader: Loader = load) -> None:
-        self._placement = placement
-        self._limit = limit
-        self._loader = loader
-        self._models: OrderedDict[tuple[str, str | None], LoadedModel] = OrderedDict()  # oldest use first
-        self._lock = threading.Lock()
-
-    def slugs(self) -> tuple[str, ...]:
-        with self._lock:
-            return tuple(model.source.slug for model in self._models.values())
-
-    def get(self, source: ModelSource) -> LoadedModel:
-        """The model, loaded if need be. Raises `ModelUnavailable`, or what the allocator raises."""
-        key = _key(source)
-        with self._lock:
-            if key in self._models:
-                self._models.move_to_end(key)
-                return self._models[key]
-        pipe = self._loader(source, self._placement.dtype)  # a broken model drives no other out
-        self._shrink(self._limit - 1)
-        pipe.to(self._placement.device)
-        _decode_one_by_one(pipe)
-        model = LoadedModel.of(source, pipe)
-        with self._lock:
-            self._models[key] = model
-        return model
-
-    def unload_others(self, source: ModelSource) -> None:
-        """Unload every model but this one and give back the memory."""
-        with self._lock:
-            for key in [key for key in self._models if key != _key(source)]:
-                del self._models[key]
-        self._collect()
-
-    def clear(self) -> None:
-        with self._lock:
-            self._models.clear()
-        self._collect()
-
-    def _shrink(self, limit: int) -> None:
-        with self._lock:
-            excess = len(self._models) - limit
-            for _ in range(excess):
-                self._models.popitem(last=False)
-        if excess > 0:
-            self._collect()
-
-    def _collect(self) -> None:
-        gc.collect()  # pipelines are full of cycles
-        self._placement.free_caches()
-
-
-def _key(source: ModelSource) -> tuple[str, str | None]:
-    return source.location, source.digest
-
-
-def _decode_one_by_one(pipe: Any) -> None:
-    """Decoding needs the most memory; picture by picture that does not grow with their number."""
-    vae: Any = getattr(pipe, "vae", None)
-    if hasattr(vae, "enable_slicing"):
-        vae.enable_slicing()

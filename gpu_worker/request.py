@@ -25,7 +25,7 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class LoraSource:
-    """A LoRA's `.safetensors` file and how strongly it is applied; `digest` is the file's SHA-256 where known."""
+    """A LoRA's `.safetensors` file, how strongly it is applied, and the file's SHA-256 where it is known."""
 
     slug: str
     location: str

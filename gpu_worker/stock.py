@@ -1,69 +1,115 @@
-"""One request by the stock pipeline call: arguments in, PIL pictures out."""
+"""A request by the stock pipeline call, for pipelines that no family drives. It stops after every step."""
 
-import time
+import copy
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import diffusers
 import torch
 from PIL import Image
 
 from gpu_worker import samplers
-from gpu_worker.devices import Placement
-from gpu_worker.errors import BadRequest, EngineError
+from gpu_worker.errors import BadRequest
+from gpu_worker.outcomes import caught
 from gpu_worker.pipelines import LoadedModel
 from gpu_worker.request import GenerationRequest, Progress
+from gpu_worker.stepping.prepare import check_size, generators_of, image_of
 
-# Called after every step; ends the run by raising an `EngineError`.
-StepHook = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What one call produced: pictures in order, seconds of the GPU thread, bytes at the peak."""
-
-    images: tuple[Image.Image, ...]
-    gpu_seconds: float
-    peak_memory_bytes: int | None
+CLOSE_SECONDS = 60.0
 
 
-def generate(model: LoadedModel, request: GenerationRequest, placement: Placement, on_step: StepHook) -> Run:
-    """Make the request's pictures in one pipeline call.
+class _Abandoned(Exception):
+    """Unwinds the pipeline call of a request that ends early."""
 
-    Raises `BadRequest` when the model cannot do what was asked, whatever `EngineError` the hook raises (with
-    `gpu_seconds` set), and whatever else the pipeline raises.
+
+class StockRun:
+    """One pipeline call on a thread of its own, which runs only inside `advance`.
+
+    So the device is used by one thread at a time, and a call that cannot share its steps takes turns with
+    others between them. The last turn, after the last step, decodes.
     """
-    model.pipe.scheduler = samplers.build(request.scheduler, model.own_scheduler)
-    steps = _StepCounter(request.steps, on_step)
-    arguments = call_arguments(model, request, steps)
-    placement.reset_peak_memory()
-    started = time.perf_counter()
-    try:
-        output = model.pipe(**arguments)
-        placement.synchronize()  # the last kernels may still be running
-    except ValueError as error:
-        if steps.done:
-            raise
-        # Before the first step only checks of the arguments raise this: the pipeline's, then the scheduler's.
-        raise BadRequest(str(error)) from error
-    except EngineError as error:
-        placement.synchronize()
-        error.gpu_seconds = time.perf_counter() - started
-        raise
-    return Run(tuple(output.images), time.perf_counter() - started, placement.peak_memory())
+
+    def __init__(self, model: LoadedModel, request: GenerationRequest, threads: int | None = None) -> None:
+        """Raises `BadRequest` when the model cannot do what was asked."""
+        self._request = request
+        self._threads = threads
+        # A pipeline keeps scheduler and guidance on itself: each run has its own, the weights are shared.
+        self._pipe = copy.copy(_pipe_for(model, request))
+        self._pipe.scheduler = samplers.build(request.scheduler, model.own_scheduler)
+        self._arguments = call_arguments(model, self._pipe, request, self._step_end)
+        self._turn = threading.Semaphore(0)
+        self._back = threading.Semaphore(0)
+        self._abandoned = False
+        self._outcome: Any = None
+        self._thread: threading.Thread | None = None
+        self.progress = Progress(0, request.steps)
+
+    @property
+    def turns_left(self) -> int:
+        """As far as is known before the end: the steps, and the decoding after them."""
+        return max(self.progress.total_steps - self.progress.step, 0) + 1
+
+    def advance(self) -> tuple[Image.Image, ...] | None:
+        """Run to the end of the next step. The pictures once the call is over, None before.
+
+        Raises `BadRequest` when the pipeline refuses its arguments, else whatever it raises.
+        """
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="stock pipeline", daemon=True)
+            self._thread.start()
+        self._turn.release()
+        self._back.acquire()
+        outcome = self._outcome
+        if not isinstance(outcome, Exception):
+            return None if outcome is None else tuple(outcome.images)
+        self._outcome = None
+        if isinstance(outcome, ValueError) and not self.progress.step:
+            # Before the first step only checks of the arguments raise this: the pipeline's, the scheduler's.
+            raise BadRequest(str(outcome)) from outcome
+        raise outcome
+
+    def close(self) -> None:
+        """End the call wherever it stands. May be called again."""
+        if self._thread is not None and self._thread.is_alive():
+            self._abandoned = True
+            self._turn.release()
+            self._thread.join(CLOSE_SECONDS)
+        self._outcome = None
+
+    def _run(self) -> None:
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)  # holds for the calling thread
+        self._turn.acquire()
+        if not self._abandoned:
+            self._outcome = caught(lambda: self._pipe(**self._arguments))
+        self._back.release()
+
+    def _step_end(self, pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        # Some schedulers take more evaluations than the steps asked for (PNDM one, Heun twice as many).
+        total = getattr(pipe, "num_timesteps", None) or self._request.steps
+        self.progress = Progress(step + 1, total)
+        self._back.release()
+        self._turn.acquire()
+        if self._abandoned:
+            raise _Abandoned
+        return {}
 
 
-def call_arguments(model: LoadedModel, request: GenerationRequest, on_step_end: Any) -> dict[str, Any]:
+def call_arguments(
+    model: LoadedModel, pipe: Any, request: GenerationRequest, on_step_end: Callable[..., Any] | None
+) -> dict[str, Any]:
     """The request as arguments of this pipeline's `__call__`, without those that it does not have.
 
-    Noise comes from one CPU generator per picture, so that it depends neither on the device nor on how many
-    pictures are asked for (a batch still rounds differently from one picture, by about one level of 255).
+    Raises `BadRequest` where an argument that is missing would change what the pictures show.
     """
-    if request.width % model.size_multiple or request.height % model.size_multiple:
-        raise BadRequest(f"width and height must be multiples of {model.size_multiple} for this model")
-    if request.num_images > 1 and "num_images_per_prompt" not in model.accepts:
+    check_size(model, request)
+    accepts = model.accepts if pipe is model.pipe else LoadedModel.of(model.source, pipe).accepts
+    if request.num_images > 1 and "num_images_per_prompt" not in accepts:
         raise BadRequest("this model makes one picture per request")
-    arguments = {
+    if request.loras:
+        raise BadRequest("this model takes no LoRAs")
+    arguments: dict[str, Any] = {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt or None,
         "width": request.width,
@@ -71,26 +117,28 @@ def call_arguments(model: LoadedModel, request: GenerationRequest, on_step_end: 
         "num_inference_steps": request.steps,
         "guidance_scale": request.guidance,
         "num_images_per_prompt": request.num_images,
-        "generator": [
-            torch.Generator("cpu").manual_seed(request.seed_of(i)) for i in range(request.num_images)
-        ],
+        "generator": generators_of(request),
         "output_type": "pil",
         "callback_on_step_end": on_step_end,
     }
-    return {name: value for name, value in arguments.items() if name in model.accepts}
+    size = (request.width, request.height)
+    if request.init_image is not None:
+        arguments["image"] = image_of(request.init_image, "init_image").resize(size)
+        arguments["strength"] = request.strength
+    if request.mask is not None:
+        arguments["mask_image"] = image_of(request.mask, "mask").resize(size)
+    return {name: value for name, value in arguments.items() if name in accepts}
 
 
-class _StepCounter:
-    """A `callback_on_step_end` that turns the pipeline's steps into `Progress`."""
-
-    def __init__(self, steps: int, hook: StepHook) -> None:
-        self._steps = steps
-        self._hook = hook
-        self.done = 0
-
-    def __call__(self, pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        self.done = step + 1
-        # Some schedulers take more evaluations than the steps asked for (PNDM one, Heun twice as many).
-        total = getattr(pipe, "num_timesteps", None) or self._steps
-        self._hook(Progress(self.done, total))
-        return {}
+def _pipe_for(model: LoadedModel, request: GenerationRequest) -> Any:
+    """The pipeline, or its sibling over the same weights that starts from an image or fills a mask."""
+    if request.init_image is None or "image" in model.accepts:
+        return model.pipe
+    hub: Any = diffusers
+    kind = hub.AutoPipelineForInpainting if request.mask is not None else hub.AutoPipelineForImage2Image
+    try:
+        pipe = kind.from_pipe(model.pipe)
+    except ValueError as error:
+        raise BadRequest("this model cannot start from an image") from error
+    pipe.set_progress_bar_config(disable=True)
+    return pipe

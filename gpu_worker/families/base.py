@@ -36,6 +36,10 @@ class Family(ABC):
     def denoiser(self, pipe: Any) -> Any:
         """The module that is called once per step."""
 
+    def is_guided(self, pipe: Any, request: GenerationRequest) -> bool:
+        """Whether each picture takes a second row, that of the negative prompt."""
+        return False
+
     @abstractmethod
     def encode_prompt(self, pipe: Any, request: GenerationRequest) -> Prompt:
         """Run the text encoders. Guidance that costs no second row is a condition."""

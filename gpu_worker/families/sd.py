@@ -16,10 +16,13 @@ class StableDiffusion(Family):
     def denoiser(self, pipe: Any) -> Any:
         return pipe.unet
 
+    def is_guided(self, pipe: Any, request: GenerationRequest) -> bool:
+        return request.guidance > 1 and not takes_guidance(pipe.unet)
+
     def encode_prompt(self, pipe: Any, request: GenerationRequest) -> Prompt:
-        guided = is_guided(pipe.unet, request)
+        guided = self.is_guided(pipe, request)
         positive, negative = pipe.encode_prompt(
-            request.prompt, pipe.device, 1, guided, request.negative_prompt or None
+            request.prompt, pipe._execution_device, 1, guided, request.negative_prompt or None
         )
         return Prompt(
             {"text": positive, **guidance_condition(pipe, request)}, {"text": negative} if guided else None
@@ -38,15 +41,15 @@ class StableDiffusion(Family):
         return out
 
 
-def is_guided(unet: Any, request: GenerationRequest) -> bool:
-    """Guidance above 1 costs a second row, unless the UNet was distilled to take it as a number."""
-    return request.guidance > 1 and unet.config.time_cond_proj_dim is None
+def takes_guidance(unet: Any) -> bool:
+    """Whether it was distilled to take the guidance scale as a number."""
+    return unet.config.time_cond_proj_dim is not None
 
 
 def guidance_condition(pipe: Any, request: GenerationRequest) -> Conditions:
     """The guidance scale as a distilled UNet takes it, (1, D); nothing for any other."""
-    width = pipe.unet.config.time_cond_proj_dim
-    if width is None:
+    if not takes_guidance(pipe.unet):
         return {}
+    width = pipe.unet.config.time_cond_proj_dim
     embedding = pipe.get_guidance_scale_embedding(torch.tensor([request.guidance - 1]), embedding_dim=width)
-    return {"guidance": embedding.to(pipe.device, pipe.unet.dtype)}
+    return {"guidance": embedding.to(pipe._execution_device, pipe.unet.dtype)}

@@ -18,14 +18,17 @@ class StableDiffusion3(FlowFamily):
     def sigmas(self, scheduler: Any, steps: int) -> list[float] | None:
         return None
 
+    def is_guided(self, pipe: Any, request: GenerationRequest) -> bool:
+        return request.guidance > 1
+
     def encode_prompt(self, pipe: Any, request: GenerationRequest) -> Prompt:
-        guided = request.guidance > 1
+        guided = self.is_guided(pipe, request)
         negative = request.negative_prompt or None
         text, negative_text, pooled, negative_pooled = pipe.encode_prompt(
             prompt=request.prompt,
             prompt_2=None,
             prompt_3=None,
-            device=pipe.device,
+            device=pipe._execution_device,
             do_classifier_free_guidance=guided,
             negative_prompt=negative,
         )

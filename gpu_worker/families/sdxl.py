@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from gpu_worker.families.base import Conditions, Family, Prompt
-from gpu_worker.families.sd import guidance_condition, is_guided
+from gpu_worker.families.sd import guidance_condition, takes_guidance
 from gpu_worker.request import GenerationRequest
 
 
@@ -17,17 +17,20 @@ class StableDiffusionXL(Family):
     def denoiser(self, pipe: Any) -> Any:
         return pipe.unet
 
+    def is_guided(self, pipe: Any, request: GenerationRequest) -> bool:
+        return request.guidance > 1 and not takes_guidance(pipe.unet)
+
     def encode_prompt(self, pipe: Any, request: GenerationRequest) -> Prompt:
-        guided = is_guided(pipe.unet, request)
+        guided = self.is_guided(pipe, request)
         text, negative_text, pooled, negative_pooled = pipe.encode_prompt(
             prompt=request.prompt,
-            device=pipe.device,
+            device=pipe._execution_device,
             do_classifier_free_guidance=guided,
             negative_prompt=request.negative_prompt or None,
         )
         # Original size, crop corner, target size: as of a training picture neither scaled nor cropped.
         size = [request.height, request.width, 0, 0, request.height, request.width]
-        sizes = torch.tensor([size], dtype=text.dtype, device=pipe.device)
+        sizes = torch.tensor([size], dtype=text.dtype, device=pipe._execution_device)
         positive = {"text": text, "pooled": pooled, "sizes": sizes, **guidance_condition(pipe, request)}
         if not guided:
             return Prompt(positive, None)

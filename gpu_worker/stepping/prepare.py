@@ -95,7 +95,7 @@ def _start(
     generators: list[torch.Generator],
 ) -> tuple[torch.Tensor, Kept | None]:
     """First latents. Each generator's numbers are drawn in the order of the stock pipelines."""
-    device, factor = pipe.device, pipe.vae_scale_factor
+    device, factor = pipe._execution_device, pipe.vae_scale_factor
     shape = (family.latent_channels(pipe), request.height // factor, request.width // factor)
     most_noise = float(getattr(scheduler, "init_noise_sigma", 1.0))  # flow matching has none: it is 1
     if request.init_image is None:

@@ -107,9 +107,8 @@ def _is_noisy(one: Trajectory) -> bool:
 def _advance_alone(one: Trajectory, prediction: torch.Tensor) -> None:
     """By the request's own scheduler; then put back what inpainting keeps, as the stock pipelines do."""
     timestep = one.timesteps[one.done]
-    options: dict[str, Any] = (
-        {"generator": one.generators} if _takes_generator(one.scheduler.step.__func__) else {}
-    )
+    draws = _takes_generator(type(one.scheduler).step)
+    options = {"generator": one.generators} if draws else {}
     latents = one.scheduler.step(prediction, timestep, one.latents, return_dict=False, **options)[0]
     if one.kept is not None:
         kept = one.kept.clean

@@ -12,7 +12,9 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from gpu_worker.config import EngineConfig
+from gpu_worker.engine import Engine
 from gpu_worker.request import GenerationRequest, ModelSource
+from tests.gpu_worker.harness import Clock
 
 hub: Any = diffusers  # whose calls are not typed
 
@@ -113,3 +115,14 @@ def make_request(source: ModelSource) -> Callable[..., GenerationRequest]:
         num_images=1,
     )
     return lambda **changes: replace(base, **changes)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def engine(config: EngineConfig, clock: Clock) -> Iterator[Engine]:
+    with Engine(config, clock=clock) as engine:
+        yield engine

@@ -19,10 +19,10 @@ def test_every_variable() -> None:
     env = {
         "PINGVAS_GPU_DEVICE": "cuda:1",
         "PINGVAS_GPU_DTYPE": "FP16",
-        "PINGVAS_GPU_MAX_LOADED_MODELS": "5",
+        "PINGVAS_GPU_MODEL_MEMORY_GIB": "5.5",
         "PINGVAS_GPU_THREADS": "3",
     }
-    assert EngineConfig.from_env(env) == EngineConfig("cuda:1", "fp16", 5, 3)
+    assert EngineConfig.from_env(env) == EngineConfig("cuda:1", "fp16", 5.5, 3)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,8 @@ def test_every_variable() -> None:
         ("PINGVAS_GPU_DEVICE", "cuda:"),
         ("PINGVAS_GPU_DEVICE", "cpu:0"),
         ("PINGVAS_GPU_DTYPE", "int8"),
-        ("PINGVAS_GPU_MAX_LOADED_MODELS", "0"),
+        ("PINGVAS_GPU_MODEL_MEMORY_GIB", "0"),
+        ("PINGVAS_GPU_MODEL_MEMORY_GIB", "much"),
         ("PINGVAS_GPU_THREADS", "two"),
     ],
 )

@@ -95,12 +95,12 @@ class OnePictureOnly:
 
 def test_only_arguments_that_the_pipeline_has(source: ModelSource, make_request: MakeRequest) -> None:
     model = LoadedModel.of(source, OnePictureOnly())
-    arguments = call_arguments(model, make_request(), on_step_end=None)
+    arguments = call_arguments(model, model.pipe, make_request(), on_step_end=None)
     assert sorted(arguments) == ["generator", "height", "prompt", "width"]
     with pytest.raises(BadRequest, match="one picture per request"):
-        call_arguments(model, make_request(num_images=2), on_step_end=None)
+        call_arguments(model, model.pipe, make_request(num_images=2), on_step_end=None)
     with pytest.raises(BadRequest, match="multiples of 16"):
-        call_arguments(model, make_request(width=72), on_step_end=None)
+        call_arguments(model, model.pipe, make_request(width=72), on_step_end=None)
 
 
 def test_seeds_wrap_at_the_largest(make_request: MakeRequest) -> None:

@@ -1,0 +1,237 @@
+"""The GPU thread: schedule, denoise one step for one batch, update; pictures are decoded between steps."""
+
+import logging
+from dataclasses import replace
+
+import torch
+
+from gpu_worker.attempts import Attempts
+from gpu_worker.config import EngineConfig
+from gpu_worker.desk import Desk
+from gpu_worker.devices import Placement
+from gpu_worker.encoders import Encoders, Run
+from gpu_worker.errors import Cancelled, EngineError, OutOfMemory
+from gpu_worker.families import family_of
+from gpu_worker.jobs import Job
+from gpu_worker.memory import Lease, Recovery, SizeKey
+from gpu_worker.meter import Meter
+from gpu_worker.outcomes import caught
+from gpu_worker.request import ModelSource
+from gpu_worker.scheduling import Batch
+from gpu_worker.steps import Steps, progress_of
+from gpu_worker.stock import StockRun
+from gpu_worker.supplies import Supplies
+
+log = logging.getLogger(__name__)
+
+# Ageing moves models up with the steps, not only when requests come and go.
+STEPS_BETWEEN_LOOKS = 16
+
+
+class Loop:
+    """Everything the GPU thread does. `serve` runs on it; nothing here is called from other threads."""
+
+    def __init__(
+        self, config: EngineConfig, placement: Placement, desk: Desk, supplies: Supplies, encoders: Encoders
+    ) -> None:
+        self._threads = config.threads
+        self._placement = placement
+        self._desk = desk
+        self._supplies = supplies
+        self._encoders = encoders
+        self._steps = Steps(config.scheduling, config.threads)
+        self._meter = Meter(placement)
+        recovery = Recovery(can_offload=placement.device.type == "cuda", buckets=config.scheduling.buckets)
+        self._attempts = Attempts(recovery, supplies)
+        self._denoised: list[Job] = []  # all steps done, not all pictures decoded
+        self._since_look = 0
+
+    def serve(self) -> None:
+        """Run until the engine has stopped and no request is left."""
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)  # holds for the calling thread
+        while self._desk.wait():
+            while self._turn():
+                pass
+            self._meter.settle()
+        self._supplies.close()
+
+    def _turn(self) -> bool:
+        """One picture decoded and one step made; False when neither was possible."""
+        self._desk.admit()
+        for job, reason in self._desk.due():
+            self._end(job, reason)
+        self._look_after_models()
+        decoded = self._decode_one()
+        step = self._desk.next_step()
+        if step is None:
+            return decoded
+        self._step(*step)
+        return True
+
+    # Models.
+
+    def _look_after_models(self) -> None:
+        self._since_look += 1
+        if not self._desk.take_news() and self._since_look < STEPS_BETWEEN_LOOKS:
+            return
+        self._since_look = 0
+        self._end_what_cannot_load()
+        needs, ahead = self._desk.wanted()
+        ready = self._supplies.follow(needs, ahead, self._models_kept())
+        for job in self._desk.all_jobs():
+            if job.need in ready:
+                self._describe(job)
+        self._desk.set_ready(ready)
+        for source in ahead:
+            if self._supplies.is_loaded(source):
+                self._desk.forget_prefetch(source)
+
+    def _models_kept(self) -> list[ModelSource]:
+        """Models in the middle of something: a stock pipeline's call, pictures to be decoded."""
+        kept = [job for job in self._desk.all_jobs() if isinstance(job.work, StockRun)]
+        return list(dict.fromkeys(job.request.model for job in [*self._denoised, *kept]))
+
+    def _describe(self, job: Job) -> None:
+        """What a request can share steps with shows when its model is there."""
+        lease = self._supplies.lease(job.request.model)
+        if job.entry.key is not None or lease is None:
+            return
+        family, pictures = family_of(lease.pipe), job.request.num_images
+        if family is None:
+            self._desk.describe(job, job.own_key(), pictures)
+        else:
+            guided = family.is_guided(lease.pipe, job.request)
+            self._desk.describe(job, job.shared_key(), 2 * pictures if guided else pictures)
+
+    def _end_what_cannot_load(self) -> None:
+        models, loras = self._supplies.failures()
+        for source, error in models:
+            size = SizeKey(source, 0, 0)
+            if isinstance(error, OutOfMemory) and self._attempts.make_room(size, 1, "load"):
+                continue
+            self._desk.forget_prefetch(source)
+            affected = [job for job in self._desk.all_jobs() if job.request.model == source]
+            if not affected:
+                log.warning("prefetch of model %s failed: %s", source.slug, error)
+            for job in affected:
+                self._end(job, error)
+        for lora, error in loras:
+            for job in [job for job in self._desk.all_jobs() if lora in job.need.loras]:
+                self._end(job, error)
+
+    # Steps.
+
+    def _step(self, batch: Batch, jobs: list[Job]) -> None:
+        lease = self._supplies.lease(jobs[0].request.model)
+        assert lease is not None, "a need is ready only while its model is in hand"
+        jobs = [job for job in jobs if job.work is not None or self._prepare(job, lease)]
+        if jobs:
+            self._step_together(batch, jobs, lease)
+
+    def _prepare(self, job: Job, lease: Lease) -> bool:
+        """Whether it can take its first step now."""
+        if self._desk.counts().running == 1:
+            self._placement.reset_peak_memory()
+        start = self._meter.start()
+        steps = self._attempts.attempt(
+            lambda: self._steps.prepare(job, lease), job.size, job.entry.rows, "encode", job.entry.rows
+        )
+        self._meter.stop(start, lambda seconds: self._desk.charge(job, seconds))
+        if isinstance(steps, EngineError):
+            self._end(job, steps)
+        elif steps is not None:
+            self._desk.set_steps(job, steps)
+        return isinstance(steps, int)
+
+    def _step_together(self, batch: Batch, jobs: list[Job], lease: Lease) -> None:
+        rows = sum(job.entry.rows for job in jobs)
+        size = jobs[0].size
+        most = self._steps.rows_per_pass(self._attempts.recovery.row_limit(size))
+        start = self._meter.start()
+        computed = self._attempts.attempt(
+            lambda: self._steps.step(lease, jobs, most),
+            size,
+            min(rows, most),
+            "denoise",
+            least=min(job.entry.rows // job.request.num_images for job in jobs),
+        )
+        self._desk.set_row_limit(batch.key, self._attempts.recovery.row_limit(size))
+        if isinstance(computed, EngineError):
+            self._blame(batch, jobs, lease, computed)
+        elif computed is not None:
+            entries = tuple(job.entry for job in jobs)
+            made = replace(batch, entries=entries, rows=rows, padded_rows=computed)
+            self._meter.stop(start, lambda seconds: self._desk.timed(made, seconds))
+            self._advance(made, jobs)
+
+    def _blame(self, batch: Batch, jobs: list[Job], lease: Lease, error: EngineError) -> None:
+        """End the request that fails by itself: nothing has changed for the others."""
+        if len(jobs) == 1:
+            self._end(jobs[0], error)
+            return
+        for job in jobs:
+            self._step_together(batch, [job], lease)
+
+    def _advance(self, batch: Batch, jobs: list[Job]) -> None:
+        for job in jobs:
+            if isinstance(job.work, StockRun):
+                # The schedule counts this turn below; how many follow is the pipeline's to say.
+                self._desk.set_steps(job, 1 if job.pixels else job.work.turns_left + 1)
+        reached = [(job, progress_of(job)) for job in jobs]
+        self._denoised.extend(self._desk.advance(batch))
+        for job, progress in reached:
+            callback = job.ticket.on_progress
+            if callback is None or (isinstance(job.work, StockRun) and job.pixels):
+                continue
+            if isinstance(error := caught(lambda c=callback, p=progress: c(p)), Exception):  # type: ignore[misc]
+                log.warning("progress callback of %s raised %r; not called again", job.request.id, error)
+                job.ticket.on_progress = None
+
+    # Ends.
+
+    def _decode_one(self) -> bool:
+        for job in self._denoised:
+            lease = self._supplies.lease(job.request.model)
+            if isinstance(job.work, StockRun):
+                self._finish(job)
+                return True
+            if lease is not None:
+                self._decode(job, lease)
+                return True
+        return False
+
+    def _decode(self, job: Job, lease: Lease) -> None:
+        measures = self._attempts.recovery.measures(job.size)
+        start = self._meter.start()
+        error = self._attempts.attempt(
+            lambda: self._steps.decode(job, lease, measures), job.size, 1, "decode"
+        )
+        self._meter.stop(start, lambda seconds: self._desk.charge(job, seconds))
+        if isinstance(error, EngineError):
+            self._end(job, error)
+        elif len(job.pixels) == job.request.num_images:
+            self._finish(job)
+
+    def _finish(self, job: Job) -> None:
+        self._denoised.remove(job)
+        self._meter.settle()
+        seconds = job.entry.gpu_seconds
+        run = Run(tuple(job.pixels), seconds, self._placement.peak_memory())
+        self._steps.forget(job)
+        if self._desk.remove(job):
+            self._encoders.deliver(job.ticket, run)
+        else:  # `cancel` promised it during decoding
+            self._fail(job, Cancelled("cancelled while running"))
+
+    def _end(self, job: Job, error: EngineError) -> None:
+        if job in self._denoised:
+            self._denoised.remove(job)
+        self._meter.settle()
+        self._steps.forget(job)
+        self._desk.remove(job)
+        self._fail(job, error)
+
+    def _fail(self, job: Job, error: EngineError) -> None:
+        error.gpu_seconds = job.entry.gpu_seconds
+        job.ticket.fail(error)

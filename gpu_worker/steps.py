@@ -1,0 +1,75 @@
+"""What the GPU thread does to requests: prepare, step, decode. Raises whatever goes wrong."""
+
+from collections.abc import Sequence
+
+import torch
+
+from gpu_worker.families import family_of
+from gpu_worker.jobs import Job
+from gpu_worker.memory import Lease, Measures, decoding
+from gpu_worker.request import Progress
+from gpu_worker.scheduling import SchedulingConfig
+from gpu_worker.stepping.batch import Layouts
+from gpu_worker.stepping.prepare import prepare
+from gpu_worker.stepping.step import step
+from gpu_worker.stepping.trajectory import Trajectory
+from gpu_worker.stock import StockRun
+
+
+class Steps:
+    """Keeps what outlasts a step: layouts of batches, LoRAs put into models."""
+
+    def __init__(self, scheduling: SchedulingConfig, threads: int | None) -> None:
+        self._buckets = scheduling.buckets or tuple(range(1, scheduling.max_rows + 1))
+        self._layouts = Layouts(self._buckets)
+        self._threads = threads
+
+    def rows_per_pass(self, limit: int | None) -> int:
+        """Rows of one forward pass at most, when memory allows `limit`."""
+        return self._buckets[-1] if limit is None else min(limit, self._buckets[-1])
+
+    def prepare(self, job: Job, lease: Lease) -> int:
+        """Everything before the first step; returns how many there are, or turns of a stock pipeline."""
+        family = family_of(lease.pipe)
+        if family is None:
+            job.work = StockRun(lease.model, job.request, self._threads)
+            return job.work.turns_left
+        job.work = prepare(family, lease.model, job.request)
+        return job.work.steps
+
+    def step(self, lease: Lease, jobs: Sequence[Job], row_limit: int) -> int:
+        """Take each one step further; the rows computed, padding included."""
+        if isinstance(jobs[0].work, StockRun):
+            (job,) = jobs
+            images = job.work.advance() if isinstance(job.work, StockRun) else None
+            job.pixels.extend(images or ())
+            return job.entry.rows
+        groups: dict[tuple[object, ...], list[Trajectory]] = {}
+        for job in jobs:
+            assert isinstance(job.work, Trajectory)
+            groups.setdefault(job.work.shape_key(), []).append(job.work)
+        return sum(step(lease.pipe, group, self._layouts, row_limit) for group in groups.values())
+
+    @torch.no_grad()
+    def decode(self, job: Job, lease: Lease, measures: Measures) -> None:
+        """Decode the next picture: one at a time needs the least memory and makes nobody wait for four."""
+        assert isinstance(job.work, Trajectory)
+        index = len(job.pixels)
+        request = job.request
+        with decoding(lease.pipe, measures, request.width, request.height):
+            pixels = job.work.family.decode(lease.pipe, job.work.latents[index : index + 1])[0]
+        # Bytes are a quarter of what the encoders would have to fetch from the device otherwise.
+        job.pixels.append((pixels.float() / 2 + 0.5).clamp(0, 1).mul(255).round().byte())
+
+    def forget(self, job: Job) -> None:
+        """Let go of a request that has ended."""
+        if isinstance(job.work, Trajectory):
+            self._layouts.forget(job.work)
+        job.close()
+
+
+def progress_of(job: Job) -> Progress:
+    if isinstance(job.work, StockRun):
+        return job.work.progress
+    assert isinstance(job.work, Trajectory)
+    return Progress(job.work.done, job.work.steps)
