@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     secret_key: SecretStr = Field(
         SecretStr(""), description="Signs sessions and tokens; 32 characters or more."
     )
-    public_url: str = Field("", description="Address that clients use; empty: taken from each request.")
+    public_url: str = Field(
+        "", description="Address that clients use; empty: taken from each request, and events carry paths."
+    )
 
     trusted_proxies: int = Field(
         0, ge=0, le=10, description="Reverse proxies in front that set `X-Forwarded-*`; 0: none is believed."
