@@ -49,7 +49,7 @@ class Mover:
                 shelf.backed_off.add(entry.key)  # nobody waits for it yet
             else:
                 self._shop.failed(entry.model.source, error)
-            excess = shelf.trim()
+            excess = shelf.trim_host()
             self._shop.changed.notify_all()
         self._shop.free(excess)
 
@@ -61,7 +61,7 @@ class Mover:
             entry.epoch += 1
             if error is not None:
                 self._shop.failed(entry.model.source, error)
-            excess = self._shop.shelf.trim()
+            excess = self._shop.shelf.trim_host()
             self._shop.changed.notify_all()
         self._shop.free(excess)
 

@@ -90,8 +90,13 @@ class Reader:
         reason = never_fits(shelf.situation(), entry.key, entry.bytes)
         if reason is not None:
             return self._shop.misfit(entry.model.source, Misfit(entry.key, reason)) or [entry]
+        gone = shelf.trim_for(entry)
+        if (
+            gone is None
+        ):  # larger than its files said; now the size is known, and it is read when there is room
+            return [entry]
         shelf.add(entry)
-        return shelf.trim()
+        return gone
 
     def _read(self, source: ModelSource) -> Entry:
         if is_local(source.location):

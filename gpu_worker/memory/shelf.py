@@ -63,7 +63,6 @@ class Shelf:
         self._uses += 1
         entry.last_use = self._uses
         self.entries[entry.key] = entry
-        self.sizes[entry.key] = entry.bytes
 
     def use(self, entry: Entry) -> None:
         self._uses += 1
@@ -100,10 +99,21 @@ class Shelf:
                 gone.append(self.entries.pop(key))
         return gone
 
-    def trim(self) -> list[Entry]:
-        """Come back to the budget as far as nobody wanted or locked is hit; see `leave_host`."""
-        line = list(self.line())
+    def trim_for(self, entry: Entry) -> list[Entry] | None:
+        """Make room for what was just read; see `leave_host`. None: there is none, and it cannot stay."""
+        self.sizes[entry.key] = entry.bytes
         if self.two_tiers:
-            return self.leave_host(host_excess(self.items(), self.budgets.host, line))
-        keys = device_victims(self.items(), 0, self.budgets.device, line, is_first=False)
-        return [self.entries.pop(key) for key in keys or []]
+            return self.trim_host(entry.bytes)
+        keys = device_victims(
+            self.items(),
+            entry.bytes,
+            self.budgets.device,
+            list(self.line()),
+            is_first=self.is_first(entry.key),
+        )
+        return None if keys is None else [self.entries.pop(key) for key in keys]
+
+    def trim_host(self, needed: int = 0) -> list[Entry]:
+        """Come back to the host's budget as far as nobody wanted or locked is hit; see `leave_host`."""
+        budget = self.budgets.host - needed
+        return self.leave_host(host_excess(self.items(), budget, list(self.line())))

@@ -82,7 +82,11 @@ class Weights:
         remote = self._transfer.send(self._host)
         self._point(remote)
         self._remote = remote
-        self._move_the_rest(self._device)
+        try:
+            self._move_the_rest(self._device)
+        except BaseException:
+            self.to_host()
+            raise
 
     def to_host(self) -> None:
         """Leave the device; copies back only if there is no host copy. The device must be done with it."""

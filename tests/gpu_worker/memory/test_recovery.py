@@ -23,7 +23,7 @@ def fail(recovery: Recovery, rows: int, stage: str = "denoise", least: int = 1) 
 
 def climb(recovery: Recovery, rows: int, stage: str = "denoise", least: int = 1) -> list[tuple[Rung, int]]:
     """Every rung until the request fails, nothing ever helping."""
-    rungs = []
+    rungs: list[tuple[Rung, int]] = []
     while not rungs or rungs[-1][0] is not Rung.FAIL:
         rungs.append(fail(recovery, rows, stage, least))
         rows = rungs[-1][1]

@@ -200,7 +200,7 @@ def test_offloading_takes_hold_with_the_next_lease(make_bench: MakeBench, source
         bench.store.offload(source)
         assert bench.store.lease(source) is None
         assert bench.names() == ["random-sd"]
-    with bench.until(lambda: bench.store.lease(source)) as lease:
+    with bench.get(source) as lease:
         assert bench.names("streamed") == ["random-sd"]
         assert _draw(lease.pipe).equal(expected)
 
@@ -269,3 +269,23 @@ def test_a_broken_callback_does_not_end_the_thread(make_bench: MakeBench) -> Non
 
     make_bench(on_change=on_change).store.want([model("a"), model("b")])
     assert second.wait(10)
+
+
+def test_a_model_larger_than_its_files_said_waits_for_room(make_bench: MakeBench, loader: FakeLoader) -> None:
+    bench = make_bench(device=10, two_tiers=False)
+    a, b = model("a", 6), model("b", 6)
+    with bench.get(a, b):
+        bench.until(lambda: bench.store.held_up() == [b])
+        assert bench.names() == ["a"]
+    bench.get(b).release()
+    assert loader.loaded == ["a", "b", "b"]
+
+
+def test_an_adapter_left_on_the_device_comes_along(make_bench: MakeBench) -> None:
+    bench = make_bench(device=10)
+    with bench.get(model("a", 4)) as lease:
+        lease.pipe.layer.adapter = torch.nn.Linear(2, 2)
+    bench.store.want([])
+    assert bench.store.evict_unlocked() == 4 * UNIT
+    with bench.get(model("a", 4)) as lease:
+        assert lease.pipe.layer.adapter.weight.shape == (2, 2)
