@@ -91,9 +91,7 @@ class Reader:
         if reason is not None:
             return self._shop.misfit(entry.model.source, Misfit(entry.key, reason)) or [entry]
         gone = shelf.trim_for(entry)
-        if (
-            gone is None
-        ):  # larger than its files said; now the size is known, and it is read when there is room
+        if gone is None:  # larger than its files said; it is read again when there is room for its true size
             return [entry]
         shelf.add(entry)
         return gone

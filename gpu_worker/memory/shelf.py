@@ -104,13 +104,8 @@ class Shelf:
         self.sizes[entry.key] = entry.bytes
         if self.two_tiers:
             return self.trim_host(entry.bytes)
-        keys = device_victims(
-            self.items(),
-            entry.bytes,
-            self.budgets.device,
-            list(self.line()),
-            is_first=self.is_first(entry.key),
-        )
+        line, is_first = list(self.line()), self.is_first(entry.key)
+        keys = device_victims(self.items(), entry.bytes, self.budgets.device, line, is_first=is_first)
         return None if keys is None else [self.entries.pop(key) for key in keys]
 
     def trim_host(self, needed: int = 0) -> list[Entry]:

@@ -42,7 +42,8 @@ class CudaTransfer:
         self._side = torch.cuda.Stream(placement.device)  # type: ignore[no-untyped-call]
 
     def host_buffer(self, size: int) -> torch.Tensor:
-        return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        with torch.cuda.device(self._device):  # or it would open the first device
+            return torch.empty(size, dtype=torch.uint8, pin_memory=True)
 
     def send(self, buffers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         default = torch.cuda.default_stream(self._device)

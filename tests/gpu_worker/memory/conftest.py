@@ -1,11 +1,20 @@
 """Stores under test, closed afterwards."""
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.gpu_worker.memory.bench import UNIT, Bench, FakeLoader, MakeBench
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """The libraries' own objects are most of the heap; collections leave them out here."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

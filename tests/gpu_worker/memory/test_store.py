@@ -289,3 +289,14 @@ def test_an_adapter_left_on_the_device_comes_along(make_bench: MakeBench) -> Non
     assert bench.store.evict_unlocked() == 4 * UNIT
     with bench.get(model("a", 4)) as lease:
         assert lease.pipe.layer.adapter.weight.shape == (2, 2)
+
+
+def test_evicting_in_inference_mode_leaves_ordinary_tensors(make_bench: MakeBench) -> None:
+    bench = make_bench(device=10)
+    bench.get(model("a", 4)).release()
+    with torch.inference_mode():
+        bench.store.want([])
+        bench.store.evict_unlocked()
+    with bench.get(model("a", 4)) as lease:
+        assert not lease.pipe.layer.weight.is_inference()
+        lease.pipe.layer(torch.ones(1, UNIT // 4)).sum().backward()
