@@ -52,10 +52,19 @@ def _warm_up() -> None:
 
 @worker_shutting_down.connect
 def _stop(**_: object) -> None:
-    """Let the running job use the grace time, then hand it back at its next step."""
+    """Let running jobs use the grace time, then hand them back at their next step."""
     if _engine is not None:
         grace = settings.get().worker_grace_seconds
         threading.Thread(target=_engine.stop, args=(grace,), name="engine-stop").start()
+
+
+def stop_engine() -> None:
+    """Stop this process's engine, if it has one; the next job starts another."""
+    global _engine
+    with _lock:
+        stopping, _engine = _engine, None
+    if stopping is not None:
+        stopping.stop()
 
 
 def cancel(job_id: str) -> bool:

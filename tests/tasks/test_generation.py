@@ -1,0 +1,67 @@
+"""The task and the engine in one process: jobs of several customers share steps and are paid apart."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+
+from pingvas import db
+from pingvas.accounts.register import register
+from pingvas.billing import reconcile
+from pingvas.jobs import submit
+from pingvas.jobs.models import Job
+from pingvas.jobs.submit import Order
+from tasks import worker
+from tasks.generation import generate_image
+
+pytestmark = pytest.mark.usefixtures("clean_db")
+
+CUSTOMERS = 4
+
+
+@pytest.fixture(autouse=True)
+def _one_engine() -> Iterator[None]:
+    yield
+    worker.stop_engine()
+
+
+def submitted(number: int) -> UUID:
+    user = register(f"customer-{number}@example.com", "correct horse battery")
+    order = Order(prompt="a red circle on a blue background", seed=number, steps=30 - 2 * number)
+    return submit.submit(user.id, user.tier, order).job.id
+
+
+def test_jobs_of_one_worker_share_steps_and_are_charged_their_share() -> None:
+    job_ids = [submitted(number) for number in range(CUSTOMERS)]
+    began = time.perf_counter()
+    with ThreadPoolExecutor(CUSTOMERS) as pool:
+        outcomes = list(pool.map(lambda job_id: generate_image(str(job_id)), job_ids))
+    elapsed = time.perf_counter() - began
+    assert outcomes == ["done"] * CUSTOMERS
+    stats = worker.engine().stats()
+    assert stats.requests_per_step > 1.5
+    with db.transaction() as session:
+        jobs = [session.get_one(Job, job_id) for job_id in job_ids]
+        assert reconcile.problems(session) == {}
+    assert {job.status for job in jobs} == {"completed"}
+    # One thread owns the device: what all are charged for cannot be more than there was.
+    assert sum(job.gpu_seconds or 0 for job in jobs) <= elapsed
+
+
+def test_a_message_for_a_job_that_is_not_there_does_nothing() -> None:
+    job_id = submitted(0)
+    assert generate_image(str(job_id)) == "done"
+    assert generate_image(str(job_id)) == "not pending"
+
+
+def test_a_model_that_left_the_catalogue_fails_the_job_at_once() -> None:
+    job_id = submitted(0)
+    with db.transaction() as session:
+        session.get_one(Job, job_id).model = "gone"
+    generate_image(str(job_id))
+    with db.transaction() as session:
+        job = session.get_one(Job, job_id)
+        assert (job.status, job.error_code, job.attempt) == ("failed", "MODEL_UNAVAILABLE", 1)
+        assert reconcile.problems(session) == {}
