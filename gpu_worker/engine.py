@@ -21,6 +21,7 @@ from gpu_worker.errors import EngineError, EngineStopped
 from gpu_worker.loop import Loop
 from gpu_worker.pipelines import Loader, load
 from gpu_worker.request import GenerationRequest, GenerationResult, ModelSource, check
+from gpu_worker.steps import Steps
 from gpu_worker.supplies import Supplies
 from gpu_worker.tickets import ProgressCallback, Ticket
 
@@ -71,9 +72,10 @@ class Engine:
         placement = devices.choose(config)
         self._device = devices.device_name(placement.device)
         self._desk = Desk(config.scheduling, clock)
-        self._supplies = Supplies(config, placement, loader, self._desk.tell)
+        steps = Steps(config.scheduling, config.threads)
+        self._supplies = Supplies(config, placement, loader, self._desk.tell, steps.let_go)
         self._encoders = Encoders(config.encode_workers)
-        loop = Loop(config, placement, self._desk, self._supplies, self._encoders)
+        loop = Loop(config, placement, self._desk, self._supplies, steps, self._encoders)
         self._thread = threading.Thread(target=loop.serve, name="gpu", daemon=True)
         self._thread.start()
 

@@ -21,8 +21,7 @@ class Need:
 
     @classmethod
     def of(cls, request: GenerationRequest) -> "Need":
-        plain = (LoraSource(lora.slug, lora.location, digest=lora.digest) for lora in request.loras)
-        return cls(request.model, tuple(dict.fromkeys(plain)))
+        return cls(request.model, tuple(dict.fromkeys(lora.plain for lora in request.loras)))
 
 
 @dataclass(eq=False, slots=True)

@@ -32,14 +32,20 @@ class Loop:
     """Everything the GPU thread does. `serve` runs on it; nothing here is called from other threads."""
 
     def __init__(
-        self, config: EngineConfig, placement: Placement, desk: Desk, supplies: Supplies, encoders: Encoders
+        self,
+        config: EngineConfig,
+        placement: Placement,
+        desk: Desk,
+        supplies: Supplies,
+        steps: Steps,
+        encoders: Encoders,
     ) -> None:
         self._threads = config.threads
         self._placement = placement
         self._desk = desk
         self._supplies = supplies
         self._encoders = encoders
-        self._steps = Steps(config.scheduling, config.threads)
+        self._steps = steps
         self._meter = Meter(placement)
         recovery = Recovery(can_offload=placement.device.type == "cuda", buckets=config.scheduling.buckets)
         self._attempts = Attempts(recovery, supplies)
@@ -133,6 +139,8 @@ class Loop:
         """Whether it can take its first step now."""
         if self._desk.counts().running == 1:
             self._placement.reset_peak_memory()
+        if not job.loras:
+            job.loras.extend(self._supplies.loras(job.need))
         start = self._meter.start()
         steps = self._attempts.attempt(
             lambda: self._steps.prepare(job, lease), job.size, job.entry.rows, "encode", job.entry.rows

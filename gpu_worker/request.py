@@ -1,7 +1,7 @@
 """What goes into the engine and what comes out. Imports no torch, so that any process may build a request."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpu_worker.errors import BadRequest
 
@@ -31,6 +31,11 @@ class LoraSource:
     location: str
     weight: float = 1.0
     digest: str | None = None
+
+    @property
+    def plain(self) -> "LoraSource":
+        """The same file with a weight of 1: what is loaded, however strongly it is applied."""
+        return replace(self, weight=1.0)
 
 
 @dataclass(frozen=True, slots=True)

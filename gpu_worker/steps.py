@@ -1,14 +1,16 @@
 """What the GPU thread does to requests: prepare, step, decode. Raises whatever goes wrong."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from gpu_worker.families import family_of
 from gpu_worker.jobs import Job
 from gpu_worker.memory import Lease, Measures, decoding
-from gpu_worker.request import Progress
+from gpu_worker.request import LoraSource, Progress
 from gpu_worker.scheduling import SchedulingConfig
+from gpu_worker.stepping.adapters import Adapters
 from gpu_worker.stepping.batch import Layouts
 from gpu_worker.stepping.prepare import prepare
 from gpu_worker.stepping.step import step
@@ -23,6 +25,7 @@ class Steps:
         self._buckets = scheduling.buckets or tuple(range(1, scheduling.max_rows + 1))
         self._layouts = Layouts(self._buckets)
         self._threads = threads
+        self._adapters: dict[Any, Adapters] = {}  # by pipeline
 
     def rows_per_pass(self, limit: int | None) -> int:
         """Rows of one forward pass at most, when memory allows `limit`."""
@@ -34,7 +37,8 @@ class Steps:
         if family is None:
             job.work = StockRun(lease.model, job.request, self._threads)
             return job.work.turns_left
-        job.work = prepare(family, lease.model, job.request)
+        adapters = self._with_loras(lease, [job])
+        job.work = prepare(family, lease.model, job.request, adapters)
         return job.work.steps
 
     def step(self, lease: Lease, jobs: Sequence[Job], row_limit: int) -> int:
@@ -44,11 +48,12 @@ class Steps:
             images = job.work.advance() if isinstance(job.work, StockRun) else None
             job.pixels.extend(images or ())
             return job.entry.rows
+        adapters = self._with_loras(lease, jobs)
         groups: dict[tuple[object, ...], list[Trajectory]] = {}
         for job in jobs:
             assert isinstance(job.work, Trajectory)
             groups.setdefault(job.work.shape_key(), []).append(job.work)
-        return sum(step(lease.pipe, group, self._layouts, row_limit) for group in groups.values())
+        return sum(step(lease.pipe, group, self._layouts, adapters, row_limit) for group in groups.values())
 
     @torch.no_grad()
     def decode(self, job: Job, lease: Lease, measures: Measures) -> None:
@@ -61,11 +66,28 @@ class Steps:
         # Bytes are a quarter of what the encoders would have to fetch from the device otherwise.
         job.pixels.append((pixels.float() / 2 + 0.5).clamp(0, 1).mul(255).round().byte())
 
+    def let_go(self, lease: Lease) -> None:
+        """Leave a model as it was loaded, before it may leave the device."""
+        adapters = self._adapters.pop(lease.pipe, None)
+        if adapters is not None:
+            adapters.clear()
+
     def forget(self, job: Job) -> None:
         """Let go of a request that has ended."""
         if isinstance(job.work, Trajectory):
             self._layouts.forget(job.work)
         job.close()
+
+    def _with_loras(self, lease: Lease, jobs: Sequence[Job]) -> Adapters:
+        """The model's adapters with these requests' LoRAs put in: for the first time, or again when the model
+        has been away."""
+        adapters = self._adapters.setdefault(lease.pipe, Adapters(lease.pipe))
+        loras = [lora for job in jobs for lora in job.loras]
+        for lora in loras:
+            assert isinstance(lora.source, LoraSource)
+            adapters.put_in(lora.source, lora.weights)
+        adapters.trim([lora.source for lora in loras if isinstance(lora.source, LoraSource)])
+        return adapters
 
 
 def progress_of(job: Job) -> Progress:

@@ -16,7 +16,10 @@ LORA_BYTES = 2 * GIB
 
 
 class Supplies:
-    """What is ready to run. The GPU thread alone uses it, apart from `loaded`."""
+    """What is ready to run. The GPU thread alone uses it, apart from `loaded`.
+
+    `released` is called before a model may leave the device, to leave it as it was loaded.
+    """
 
     def __init__(
         self,
@@ -24,6 +27,7 @@ class Supplies:
         placement: Placement,
         loader: Loader,
         on_change: Callable[[], None],
+        released: Callable[[Lease], None],
     ) -> None:
         budgets = Budgets.of(placement)
         if config.model_memory_gib is not None:
@@ -37,6 +41,7 @@ class Supplies:
         )
         self._loras = LoraStore(min(LORA_BYTES, budgets.host), on_change=on_change)
         self._on_change = on_change
+        self._released = released
         self._leases: dict[ModelSource, Lease] = {}
         self._in_hand: dict[LoraSource, LoraLease] = {}
         self._yielded: set[ModelSource] = set()
@@ -75,14 +80,16 @@ class Supplies:
         """The model, if it is in hand."""
         return self._leases.get(source)
 
-    def lora(self, source: LoraSource) -> LoraLease | None:
-        """A lease of its own, if the LoRA is in memory."""
-        return self._loras.lease(source)
+    def loras(self, need: Need) -> list[LoraLease]:
+        """The need's LoRAs, each leased once more: a request keeps its own to its end."""
+        leases = (self._loras.lease(source) for source in need.loras)
+        return [lease for lease in leases if lease is not None]
 
     def let_go(self, source: ModelSource) -> None:
         """Give a model back: it may be evicted, or come again as something else decided."""
         lease = self._leases.pop(source, None)
         if lease is not None:
+            self._released(lease)
             lease.release()
             self._on_change()
 

@@ -8,21 +8,16 @@ every pass has one of few sizes. With a single bucket a picture's bits never dep
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from gpu_worker.families.base import Conditions
+from gpu_worker.stepping.adapters import Adapters
 from gpu_worker.stepping.trajectory import AdapterUse, Trajectory
 
 BUCKETS = (1, 2, 4, 8, 16)
 _KEPT_LAYOUTS = 4
-
-
-class Adapters(Protocol):
-    """Applies LoRAs row by row during one forward pass; `rows` names each row's."""
-
-    def __call__(self, pipe: Any, rows: Sequence[tuple[AdapterUse, ...]]) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +124,7 @@ def denoise(
     layout: Layout,
     inputs: torch.Tensor,
     timesteps: torch.Tensor,
-    adapters: Adapters | None = None,
+    adapters: Adapters,
 ) -> torch.Tensor:
     """The guided prediction of each picture in fp32, from `inputs` (both (P, C, h, w)) at `timesteps` (P,).
 
@@ -140,10 +135,7 @@ def denoise(
     outs = []
     for one in layout.passes:
         latents = inputs[one.pictures].to(dtype)
-        if adapters is not None:
-            with adapters(pipe, one.adapters):
-                out = family.denoise(pipe, latents, timesteps[one.pictures], one.conditions)
-        else:
+        with adapters.applied(one.adapters):
             out = family.denoise(pipe, latents, timesteps[one.pictures], one.conditions)
         outs.append(out[: one.rows].float())
     out = outs[0] if len(outs) == 1 else torch.cat(outs)

@@ -11,7 +11,8 @@ from gpu_worker import samplers
 from gpu_worker.errors import BadRequest
 from gpu_worker.families.base import Family
 from gpu_worker.pipelines import LoadedModel
-from gpu_worker.request import GenerationRequest
+from gpu_worker.request import GenerationRequest, LoraSource
+from gpu_worker.stepping.adapters import Adapters
 from gpu_worker.stepping.plans import plan
 from gpu_worker.stepping.trajectory import AdapterUse, Kept, Trajectory, draw
 
@@ -21,7 +22,7 @@ def prepare(
     family: Family,
     model: LoadedModel,
     request: GenerationRequest,
-    adapters: tuple[AdapterUse, ...] = (),
+    adapters: Adapters,
 ) -> Trajectory:
     """Everything before the first step, as the family's stock pipelines do it for each picture alone.
 
@@ -31,7 +32,9 @@ def prepare(
     check_size(model, request)
     scheduler = samplers.build(request.scheduler, model.own_scheduler)
     begin = _lay_out(family, pipe, scheduler, request)
-    prompt = family.encode_prompt(pipe, request)
+    uses = uses_of(request)
+    with adapters.applied([uses]):
+        prompt = family.encode_prompt(pipe, request)
     generators = generators_of(request)
     latents, kept = _start(family, pipe, request, scheduler, begin, generators)
     return Trajectory(
@@ -45,7 +48,7 @@ def prepare(
         # Inpainting adds noise between steps by the scheduler's own count of them: let it do the counting.
         plan=plan(scheduler, begin) if kept is None else None,
         kept=kept,
-        adapters=adapters,
+        adapters=uses,
     )
 
 
@@ -53,6 +56,14 @@ def check_size(model: LoadedModel, request: GenerationRequest) -> None:
     """Raises `BadRequest` for a width or height that the model would round down silently."""
     if request.width % model.size_multiple or request.height % model.size_multiple:
         raise BadRequest(f"width and height must be multiples of {model.size_multiple} for this model")
+
+
+def uses_of(request: GenerationRequest) -> tuple[AdapterUse, ...]:
+    """Its LoRAs with their weights; one named twice has the sum."""
+    weights: dict[LoraSource, float] = {}
+    for lora in request.loras:
+        weights[lora.plain] = weights.get(lora.plain, 0.0) + lora.weight
+    return tuple(weights.items())
 
 
 def generators_of(request: GenerationRequest) -> list[torch.Generator]:

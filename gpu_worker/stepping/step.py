@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from gpu_worker.stepping.batch import Adapters, Layouts, denoise
+from gpu_worker.stepping.adapters import Adapters
+from gpu_worker.stepping.batch import Layouts, denoise
 from gpu_worker.stepping.trajectory import Trajectory
 
 
@@ -16,8 +17,8 @@ def step(
     pipe: Any,
     trajectories: Sequence[Trajectory],
     layouts: Layouts,
+    adapters: Adapters,
     row_limit: int | None = None,
-    adapters: Adapters | None = None,
 ) -> int:
     """Take every trajectory one step further; returns the rows computed, padding included.
 

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from gpu_worker.families.base import Family, Prompt
+from gpu_worker.request import LoraSource
 from gpu_worker.stepping.plans import Plan
 
-# An adapter's name as PEFT knows it, and its weight.
-AdapterUse = tuple[str, float]
+# A LoRA (whose own weight does not count) and how strongly it is applied.
+AdapterUse = tuple[LoraSource, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from gpu_worker import samplers
 from gpu_worker.families import family_of
 from gpu_worker.pipelines import LoadedModel
 from gpu_worker.request import GenerationRequest
+from gpu_worker.stepping.adapters import Adapters
 from gpu_worker.stepping.batch import Layouts
 from gpu_worker.stepping.prepare import prepare
 from gpu_worker.stepping.step import step
@@ -51,15 +52,16 @@ def together(
     family = family_of(model.pipe)
     assert family is not None
     layouts = layouts or Layouts()
+    adapters = Adapters(model.pipe)
     running: dict[int, Trajectory] = {}
     tick = 0
     while len(running) < len(guests) or not all(one.finished for one in running.values()):
         for number, guest in enumerate(guests):
             if guest.joins == tick:
-                running[number] = prepare(family, model, guest.request)
+                running[number] = prepare(family, model, guest.request, adapters)
         present = [n for n, one in running.items() if not one.finished and tick not in guests[n].absent]
         if present:
-            step(model.pipe, [running[n] for n in present], layouts, row_limit)
+            step(model.pipe, [running[n] for n in present], layouts, adapters, row_limit)
         tick += 1
     return [running[n].latents for n in range(len(guests))]
 
