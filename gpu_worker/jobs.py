@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpu_worker.memory import LoraLease, SizeKey
+from gpu_worker.memory import SizeKey
 from gpu_worker.memory.sources import key_of
 from gpu_worker.request import GenerationRequest, LoraSource, ModelSource
 from gpu_worker.scheduling import Entry
@@ -36,7 +36,6 @@ class Job:
     entry: Entry
     taken: bool = False
     work: Trajectory | StockRun | None = None
-    loras: list[LoraLease] = field(default_factory=list)
     pixels: list[Any] = field(default_factory=list)
 
     @classmethod
@@ -81,6 +80,3 @@ class Job:
             self.work.close()
         self.work = None
         self.pixels.clear()
-        for lease in self.loras:
-            lease.release()
-        self.loras.clear()

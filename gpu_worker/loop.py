@@ -1,6 +1,7 @@
 """The GPU thread: schedule, denoise one step for one batch, update; pictures are decoded between steps."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -12,10 +13,10 @@ from gpu_worker.devices import Placement
 from gpu_worker.encoders import Encoders, Run
 from gpu_worker.errors import Cancelled, EngineError, OutOfMemory
 from gpu_worker.families import family_of
-from gpu_worker.jobs import Job
+from gpu_worker.jobs import Job, Need
 from gpu_worker.memory import Lease, Recovery, SizeKey
 from gpu_worker.meter import Meter
-from gpu_worker.outcomes import caught
+from gpu_worker.outcomes import as_engine_error, caught
 from gpu_worker.request import ModelSource
 from gpu_worker.scheduling import Batch
 from gpu_worker.steps import Steps, progress_of
@@ -57,10 +58,19 @@ class Loop:
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # holds for the calling thread
         while self._desk.wait():
-            while self._turn():
+            while self._turn_safely():
                 pass
             self._meter.settle()
         self._supplies.close()
+
+    def _turn_safely(self) -> bool:
+        """A turn. After a bug in the loop itself, nobody in flight is left waiting for ever."""
+        outcome = caught(self._turn)
+        if not isinstance(outcome, Exception):
+            return outcome
+        log.error("the GPU thread's own error; requests in flight are given back", exc_info=outcome)
+        self._end_all(self._desk.all_jobs(), as_engine_error(outcome))
+        return True
 
     def _turn(self) -> bool:
         """One picture decoded and one step made; False when neither was possible."""
@@ -85,6 +95,7 @@ class Loop:
         self._end_what_cannot_load()
         needs, ahead = self._desk.wanted()
         ready = self._supplies.follow(needs, ahead, self._models_kept())
+        ready = {need for need in ready if not need.loras or self._put_in_loras(need, needs)}
         for job in self._desk.all_jobs():
             if job.need in ready:
                 self._describe(job)
@@ -92,6 +103,19 @@ class Loop:
         for source in ahead:
             if self._supplies.is_loaded(source):
                 self._desk.forget_prefetch(source)
+
+    def _put_in_loras(self, need: Need, needs: Sequence[Need]) -> bool:
+        """Whether they are in the model now."""
+        lease = self._supplies.lease(need.source)
+        if lease is None or family_of(lease.pipe) is None:
+            return True  # the stock pipeline's call will say that it takes none
+        done = caught(lambda: self._steps.put_in(lease, self._supplies.loras(need)))
+        if isinstance(done, Exception):
+            affected = [job for job in self._desk.all_jobs() if job.need == need]
+            self._end_all(affected, as_engine_error(done))
+            return False
+        self._steps.trim(lease, {lora for other in needs for lora in other.loras})
+        return done
 
     def _models_kept(self) -> list[ModelSource]:
         """Models in the middle of something: a stock pipeline's call, pictures to be decoded."""
@@ -120,11 +144,9 @@ class Loop:
             affected = [job for job in self._desk.all_jobs() if job.request.model == source]
             if not affected:
                 log.warning("prefetch of model %s failed: %s", source.slug, error)
-            for job in affected:
-                self._end(job, error)
+            self._end_all(affected, error)
         for lora, error in loras:
-            for job in [job for job in self._desk.all_jobs() if lora in job.need.loras]:
-                self._end(job, error)
+            self._end_all([job for job in self._desk.all_jobs() if lora in job.need.loras], error)
 
     # Steps.
 
@@ -139,8 +161,6 @@ class Loop:
         """Whether it can take its first step now."""
         if self._desk.counts().running == 1:
             self._placement.reset_peak_memory()
-        if not job.loras:
-            job.loras.extend(self._supplies.loras(job.need))
         start = self._meter.start()
         steps = self._attempts.attempt(
             lambda: self._steps.prepare(job, lease), job.size, job.entry.rows, "encode", job.entry.rows
@@ -239,6 +259,13 @@ class Loop:
         self._steps.forget(job)
         self._desk.remove(job)
         self._fail(job, error)
+
+    def _end_all(self, jobs: Sequence[Job], error: EngineError) -> None:
+        """Each with an error of its own, which tells its own cost."""
+        for job in jobs:
+            own = type(error)(*error.args)
+            own.__cause__ = error.__cause__
+            self._end(job, own)
 
     def _fail(self, job: Job, error: EngineError) -> None:
         error.gpu_seconds = job.entry.gpu_seconds

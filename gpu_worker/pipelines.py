@@ -3,6 +3,7 @@
 import inspect
 import logging
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 _library: Any
 for _library in (diffusers, transformers):
     _library.utils.logging.disable_progress_bar()  # a worker's log is no terminal
+
+# Held while modules are built. diffusers builds them without memory by patching `torch.nn.Module` for the
+# whole process: a module built meanwhile by another thread, such as a LoRA's, would be empty for good.
+BUILDING = threading.RLock()
 
 # A loader returns a pipeline in host memory, in the dtype given, and raises `ModelUnavailable`.
 Loader = Callable[[ModelSource, torch.dtype], Any]
@@ -55,10 +60,11 @@ def load(source: ModelSource, dtype: torch.dtype) -> Any:
     `ModelUnavailable`.
     """
     try:
-        if source.location.endswith(".safetensors"):
-            pipe = _load_single_file(source, dtype)
-        else:
-            pipe = _load_folder(source, dtype)
+        with BUILDING:
+            if source.location.endswith(".safetensors"):
+                pipe = _load_single_file(source, dtype)
+            else:
+                pipe = _load_folder(source, dtype)
     except _BROKEN as error:
         if is_out_of_memory(error):
             raise

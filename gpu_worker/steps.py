@@ -1,13 +1,14 @@
 """What the GPU thread does to requests: prepare, step, decode. Raises whatever goes wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 
 from gpu_worker.families import family_of
 from gpu_worker.jobs import Job
-from gpu_worker.memory import Lease, Measures, decoding
+from gpu_worker.memory import Lease, LoraLease, Measures, decoding
+from gpu_worker.pipelines import BUILDING
 from gpu_worker.request import LoraSource, Progress
 from gpu_worker.scheduling import SchedulingConfig
 from gpu_worker.stepping.adapters import Adapters
@@ -31,14 +32,35 @@ class Steps:
         """Rows of one forward pass at most, when memory allows `limit`."""
         return self._buckets[-1] if limit is None else min(limit, self._buckets[-1])
 
+    def put_in(self, lease: Lease, loras: Sequence[LoraLease]) -> bool:
+        """Put LoRAs into a model; False when that must wait for a model that is just being built.
+
+        Raises `BadRequest` for one that does not fit.
+        """
+        adapters = self._adapters_of(lease)
+        missing = [lora for lora in loras if not adapters.has(plain(lora))]
+        if not missing:
+            return True
+        if not BUILDING.acquire(blocking=False):
+            return False
+        try:
+            for lora in missing:
+                adapters.put_in(plain(lora), lora.weights)
+        finally:
+            BUILDING.release()
+        return True
+
+    def trim(self, lease: Lease, used: Collection[LoraSource]) -> None:
+        """Take out LoRAs that nobody needs any more, apart from the latest few."""
+        self._adapters_of(lease).trim(used)
+
     def prepare(self, job: Job, lease: Lease) -> int:
         """Everything before the first step; returns how many there are, or turns of a stock pipeline."""
         family = family_of(lease.pipe)
         if family is None:
             job.work = StockRun(lease.model, job.request, self._threads)
             return job.work.turns_left
-        adapters = self._with_loras(lease, [job])
-        job.work = prepare(family, lease.model, job.request, adapters)
+        job.work = prepare(family, lease.model, job.request, self._adapters_of(lease))
         return job.work.steps
 
     def step(self, lease: Lease, jobs: Sequence[Job], row_limit: int) -> int:
@@ -48,7 +70,7 @@ class Steps:
             images = job.work.advance() if isinstance(job.work, StockRun) else None
             job.pixels.extend(images or ())
             return job.entry.rows
-        adapters = self._with_loras(lease, jobs)
+        adapters = self._adapters_of(lease)
         groups: dict[tuple[object, ...], list[Trajectory]] = {}
         for job in jobs:
             assert isinstance(job.work, Trajectory)
@@ -72,22 +94,19 @@ class Steps:
         if adapters is not None:
             adapters.clear()
 
+    def _adapters_of(self, lease: Lease) -> Adapters:
+        return self._adapters.setdefault(lease.pipe, Adapters(lease.pipe))
+
     def forget(self, job: Job) -> None:
         """Let go of a request that has ended."""
         if isinstance(job.work, Trajectory):
             self._layouts.forget(job.work)
         job.close()
 
-    def _with_loras(self, lease: Lease, jobs: Sequence[Job]) -> Adapters:
-        """The model's adapters with these requests' LoRAs put in: for the first time, or again when the model
-        has been away."""
-        adapters = self._adapters.setdefault(lease.pipe, Adapters(lease.pipe))
-        loras = [lora for job in jobs for lora in job.loras]
-        for lora in loras:
-            assert isinstance(lora.source, LoraSource)
-            adapters.put_in(lora.source, lora.weights)
-        adapters.trim([lora.source for lora in loras if isinstance(lora.source, LoraSource)])
-        return adapters
+
+def plain(lora: LoraLease) -> LoraSource:
+    assert isinstance(lora.source, LoraSource)
+    return lora.source
 
 
 def progress_of(job: Job) -> Progress:

@@ -81,9 +81,8 @@ class Supplies:
         return self._leases.get(source)
 
     def loras(self, need: Need) -> list[LoraLease]:
-        """The need's LoRAs, each leased once more: a request keeps its own to its end."""
-        leases = (self._loras.lease(source) for source in need.loras)
-        return [lease for lease in leases if lease is not None]
+        """The LoRAs of a need that is ready."""
+        return [self._in_hand[source] for source in need.loras]
 
     def let_go(self, source: ModelSource) -> None:
         """Give a model back: it may be evicted, or come again as something else decided."""

@@ -7,7 +7,7 @@ here by a hook on each layer, so that a row may have several with weights of its
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,11 +36,18 @@ class Adapters:
         self._count = 0
         self._applied: _Applied = {}
 
-    def put_in(self, source: LoraSource, weights: LoraWeights) -> None:
-        """Raises `BadRequest` when the LoRA does not fit the model or is of a kind that rows cannot mix."""
+    def has(self, source: LoraSource) -> bool:
+        """Whether it is in the model; to be asked for each that is needed, so that it counts as used."""
         if source in self._names:
             self._names.move_to_end(source)
-            return
+            return True
+        return False
+
+    def put_in(self, source: LoraSource, weights: LoraWeights) -> None:
+        """Build its layers, which takes some tenths of a second for a large model. Hold `BUILDING`.
+
+        Raises `BadRequest` when the LoRA does not fit the model or is of a kind that rows cannot mix.
+        """
         self._count += 1
         name = f"lora{self._count}"
         try:
@@ -52,7 +59,7 @@ class Adapters:
         self._names[source] = name
         self._hook()
 
-    def trim(self, used: Sequence[LoraSource]) -> None:
+    def trim(self, used: Collection[LoraSource]) -> None:
         """Take out the least recently used of those that no request has, down to a few."""
         idle = [source for source in self._names if source not in used]
         for source in idle[: max(0, len(idle) - IDLE_KEPT)]:

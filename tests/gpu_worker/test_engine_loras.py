@@ -109,11 +109,12 @@ def test_a_model_that_was_away_gets_its_loras_again(
 def test_loras_that_cannot_be_used(
     engine: Engine, make_request: MakeRequest, make_lora: MakeLora, tmp_path: Path
 ) -> None:
+    dora = make_lora(1, use_dora=True)
     missing = LoraSource("gone", str(tmp_path / "gone.safetensors"))
     error = failure(engine.submit(make_request(id="1", loras=(missing,))))
     assert isinstance(error, ModelUnavailable)
     assert "'gone'" in str(error)
-    error = failure(engine.submit(make_request(id="2", loras=(make_lora(1, use_dora=True),))))
+    error = failure(engine.submit(make_request(id="2", loras=(dora,))))
     assert isinstance(error, ModelUnavailable)
     assert "DoRA" in str(error)
     weights = {"unet.mid_block.attentions.0.to_q.lora_A.weight": torch.zeros(2, 7)}
