@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery.signals import worker_init, worker_shutting_down
 
 from celeryconfig import TIERS
+from gpu_worker.config import EngineConfig
 from pingvas import settings
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ def engine() -> "Engine":
     global _engine
     with _lock:
         if _engine is None:
-            from gpu_worker.config import EngineConfig
             from gpu_worker.engine import Engine
 
             _engine = Engine(EngineConfig.from_env(os.environ))
@@ -41,6 +41,10 @@ def engine() -> "Engine":
 def _start(sender: Any, **_: object) -> None:
     """Load the engine while the worker connects, if this worker serves a tier at all."""
     if not set(sender.app.amqp.queues.consume_from).isdisjoint(TIERS):
+        try:
+            EngineConfig.from_env(os.environ)
+        except ValueError as error:
+            raise SystemExit(str(error)) from None  # a signal's receivers may not raise anything less
         threading.Thread(target=_warm_up, name="engine-start", daemon=True).start()
 
 
