@@ -43,8 +43,12 @@ def held_by_another(folder: DataFolder) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "up\n"
-        yield holder
-        holder.kill()
+        started = list(instance_of(folder).processes.values())
+        try:
+            yield holder
+        finally:
+            holder.kill()
+            wait_gone(started)  # they end a moment after it, and must not write into a removed folder
 
 
 def remember(instance: embedded.Instance, word: str) -> None:
