@@ -14,7 +14,7 @@ NEEDS := setup.cfg setup.py pyproject.toml constraints.txt
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint clean
+.PHONY: help run test lint bench-engine bench-gpu clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,13 @@ lint: $(VENV)/.dev ## Check style, types and who may import whom
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+bench-engine: $(VENV)/.run ## Measure the engine with the built-in model, on one CPU thread (ARGS=paused: some)
+	@$(VENV)/bin/python -m gpu_worker.bench cpu $(ARGS)
+
+# With .venv where there is one; else with an interpreter that has torch for CUDA, diffusers, transformers and peft.
+bench-gpu: ## Measure the engine on the CUDA device, needing no network (ARGS=sd15: some)
+	@$(or $(wildcard $(VENV)/bin/python),$(PYTHON)) -m gpu_worker.bench gpu $(ARGS)
 
 clean: ## Remove the environment and caches; data in var/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

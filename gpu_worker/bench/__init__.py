@@ -1,0 +1,1 @@
+"""Benchmarks of the engine: `python -m gpu_worker.bench`. They print tables and judge nothing."""
