@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -255,7 +256,8 @@ def test_a_submit_survives_a_broker_that_is_away(user_id: UUID, monkeypatch: pyt
 
 def purge() -> None:
     with dispatch._celery().connection_for_write() as connection:
-        connection.default_channel.queue_purge("free")
+        channel: Any = connection.default_channel
+        channel.queue_purge("free")
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BrokerAway = OperationalError  # what kombu makes of every transport's own errors
+
 GENERATE = "tasks.generation.generate_image"
 RETRY_PRIORITY, INTERACTIVE_PRIORITY, BATCH_PRIORITY = 0, 3, 6  # on Redis 0 is the highest
 
@@ -85,7 +87,7 @@ def ring(bell: Bell) -> bool:
             kwargsrepr="{}",
             retry=False,
         )
-    except OperationalError as error:
+    except BrokerAway as error:
         log.warning("job %s waits for the sweep, the broker is away: %s", bell.job_id, error)
         return False
     return True
@@ -95,7 +97,7 @@ def depths() -> dict[str, int]:
     """Return the number of messages in each tier's queue.
 
     Raises:
-        kombu.exceptions.OperationalError: the broker is away.
+        BrokerAway: it cannot be reached.
     """
     with _celery().connection_for_read() as connection:
         connection.ensure_connection(max_retries=1, timeout=2)

@@ -7,7 +7,6 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-from kombu.exceptions import OperationalError
 from sqlalchemy import text
 
 from pingvas import clock, db, settings
@@ -87,7 +86,7 @@ def ring_again() -> int:
     """
     try:
         depths = dispatch.depths()
-    except OperationalError as error:
+    except dispatch.BrokerAway as error:
         log.warning("no bell can ring, the broker is away: %s", error)
         return 0
     return sum(_ring_tier_again(tier, depth) for tier, depth in depths.items())
