@@ -19,6 +19,7 @@ from gpu_worker.meter import Meter
 from gpu_worker.outcomes import as_engine_error, caught
 from gpu_worker.request import ModelSource
 from gpu_worker.scheduling import Batch
+from gpu_worker.stepping.twins import Twins
 from gpu_worker.steps import Steps, progress_of
 from gpu_worker.stock import StockRun
 from gpu_worker.supplies import Supplies
@@ -47,6 +48,8 @@ class Loop:
         self._supplies = supplies
         self._encoders = encoders
         self._steps = steps
+        if config.compile:
+            steps.compile(Twins(), supplies.hold)
         self._meter = Meter(placement)
         recovery = Recovery(can_offload=placement.device.type == "cuda", buckets=config.scheduling.buckets)
         self._attempts = Attempts(recovery, supplies)
@@ -61,6 +64,7 @@ class Loop:
             while self._turn_safely():
                 pass
             self._meter.settle()
+        self._steps.close()
         self._supplies.close()
 
     def _turn_safely(self) -> bool:

@@ -1,6 +1,6 @@
 """What the GPU thread does to requests: prepare, step, decode. Raises whatever goes wrong."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -9,13 +9,14 @@ from gpu_worker.families import family_of
 from gpu_worker.jobs import Job
 from gpu_worker.memory import Lease, LoraLease, Measures, decoding
 from gpu_worker.pipelines import BUILDING
-from gpu_worker.request import LoraSource, Progress
+from gpu_worker.request import LoraSource, ModelSource, Progress
 from gpu_worker.scheduling import SchedulingConfig
 from gpu_worker.stepping.adapters import Adapters
 from gpu_worker.stepping.batch import Layouts
 from gpu_worker.stepping.prepare import prepare
 from gpu_worker.stepping.step import step
 from gpu_worker.stepping.trajectory import Trajectory
+from gpu_worker.stepping.twins import Twins
 from gpu_worker.stock import StockRun
 
 
@@ -27,6 +28,12 @@ class Steps:
         self._layouts = Layouts(self._buckets)
         self._threads = threads
         self._adapters: dict[Any, Adapters] = {}  # by pipeline
+        self._twins: Twins | None = None
+        self._hold: Callable[[ModelSource], Callable[[], None] | None] | None = None
+
+    def compile(self, twins: Twins, hold: Callable[[ModelSource], Callable[[], None] | None]) -> None:
+        """Compile denoisers from now on; `hold` keeps a model where it is until what it returns is called."""
+        self._twins, self._hold = twins, hold
 
     def rows_per_pass(self, limit: int | None) -> int:
         """Rows of one forward pass at most, when memory allows `limit`."""
@@ -71,11 +78,14 @@ class Steps:
             job.pixels.extend(images or ())
             return job.entry.rows
         adapters = self._adapters_of(lease)
+        twins = self._twins_for(lease, adapters)
         groups: dict[tuple[object, ...], list[Trajectory]] = {}
         for job in jobs:
             assert isinstance(job.work, Trajectory)
             groups.setdefault(job.work.shape_key(), []).append(job.work)
-        return sum(step(lease.pipe, group, self._layouts, adapters, row_limit) for group in groups.values())
+        return sum(
+            step(lease.pipe, group, self._layouts, adapters, row_limit, twins) for group in groups.values()
+        )
 
     @torch.no_grad()
     def decode(self, job: Job, lease: Lease, measures: Measures) -> None:
@@ -88,8 +98,14 @@ class Steps:
         # Bytes are a quarter of what the encoders would have to fetch from the device otherwise.
         job.pixels.append((pixels.float() / 2 + 0.5).clamp(0, 1).mul(255).round().byte())
 
+    def close(self) -> None:
+        if self._twins is not None:
+            self._twins.close()
+
     def let_go(self, lease: Lease) -> None:
         """Leave a model as it was loaded, before it may leave the device."""
+        if self._twins is not None:
+            self._twins.drop(lease.pipe)
         adapters = self._adapters.pop(lease.pipe, None)
         if adapters is not None:
             adapters.clear()
@@ -97,11 +113,25 @@ class Steps:
     def _adapters_of(self, lease: Lease) -> Adapters:
         return self._adapters.setdefault(lease.pipe, Adapters(lease.pipe))
 
+    def _twins_for(self, lease: Lease, adapters: Adapters) -> Twins | None:
+        """A twin is made of layers as they were loaded; one made before LoRAs came in stays good."""
+        twins, hold, family = self._twins, self._hold, family_of(lease.pipe)
+        if twins is None or hold is None or family is None or lease.pipe in twins:
+            return twins
+        if adapters.is_empty and not _is_offloaded(family.denoiser(lease.pipe)):
+            twins.add(lease.pipe, family, lambda: hold(lease.source))
+        return twins
+
     def forget(self, job: Job) -> None:
         """Let go of a request that has ended."""
         if isinstance(job.work, Trajectory):
             self._layouts.forget(job.work)
         job.close()
+
+
+def _is_offloaded(denoiser: torch.nn.Module) -> bool:
+    """Whether accelerate brings its weights in layer by layer."""
+    return any(hasattr(module, "_hf_hook") for module in denoiser.modules())
 
 
 def plain(lora: LoraLease) -> LoraSource:

@@ -80,6 +80,11 @@ class Supplies:
         """The model, if it is in hand."""
         return self._leases.get(source)
 
+    def hold(self, source: ModelSource) -> Callable[[], None] | None:
+        """Keep a model on the device until the result is called; None when it is not there. Any thread."""
+        lease = self.models.lease(source)
+        return None if lease is None else lease.release
+
     def loras(self, need: Need) -> list[LoraLease]:
         """The LoRAs of a need that is ready."""
         return [self._in_hand[source] for source in need.loras]

@@ -36,6 +36,11 @@ class Adapters:
         self._count = 0
         self._applied: _Applied = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the layers are as they were loaded."""
+        return self._count == 0
+
     def has(self, source: LoraSource) -> bool:
         """Whether it is in the model; to be asked for each that is needed, so that it counts as used."""
         if source in self._names:

@@ -15,6 +15,7 @@ import torch
 from gpu_worker.families.base import Conditions
 from gpu_worker.stepping.adapters import Adapters
 from gpu_worker.stepping.trajectory import AdapterUse, Trajectory
+from gpu_worker.stepping.twins import Twins
 
 BUCKETS = (1, 2, 4, 8, 16)
 _KEPT_LAYOUTS = 4
@@ -125,6 +126,7 @@ def denoise(
     inputs: torch.Tensor,
     timesteps: torch.Tensor,
     adapters: Adapters,
+    twins: Twins | None = None,
 ) -> torch.Tensor:
     """The guided prediction of each picture in fp32, from `inputs` (both (P, C, h, w)) at `timesteps` (P,).
 
@@ -135,8 +137,12 @@ def denoise(
     outs = []
     for one in layout.passes:
         latents = inputs[one.pictures].to(dtype)
+        own = timesteps[one.pictures]
+        chosen = pipe
+        if twins is not None and not any(one.adapters):
+            chosen = twins.pipe_for(pipe, family, latents, own, one.conditions)
         with adapters.applied(one.adapters):
-            out = family.denoise(pipe, latents, timesteps[one.pictures], one.conditions)
+            out = family.denoise(chosen, latents, own, one.conditions)
         outs.append(out[: one.rows].float())
     out = outs[0] if len(outs) == 1 else torch.cat(outs)
     negative = out[layout.negative]

@@ -10,6 +10,7 @@ import torch
 from gpu_worker.stepping.adapters import Adapters
 from gpu_worker.stepping.batch import Layouts, denoise
 from gpu_worker.stepping.trajectory import Trajectory
+from gpu_worker.stepping.twins import Twins
 
 
 @torch.no_grad()
@@ -19,6 +20,7 @@ def step(
     layouts: Layouts,
     adapters: Adapters,
     row_limit: int | None = None,
+    twins: Twins | None = None,
 ) -> int:
     """Take every trajectory one step further; returns the rows computed, padding included.
 
@@ -28,7 +30,7 @@ def step(
     table = _coefficients(trajectories).to(trajectories[0].latents.device, non_blocking=True)
     latents = torch.cat([_scaled(one) for one in trajectories])
     inputs = latents * column(table, 1)
-    predictions = denoise(pipe, trajectories, layout, inputs, table[:, 0], adapters)
+    predictions = denoise(pipe, trajectories, layout, inputs, table[:, 0], adapters, twins)
     _advance(trajectories, predictions, table)
     return layout.computed_rows
 

@@ -21,8 +21,9 @@ def test_every_variable() -> None:
         "PINGVAS_GPU_DTYPE": "FP16",
         "PINGVAS_GPU_MODEL_MEMORY_GIB": "5.5",
         "PINGVAS_GPU_THREADS": "3",
+        "PINGVAS_GPU_COMPILE": "1",
     }
-    assert EngineConfig.from_env(env) == EngineConfig("cuda:1", "fp16", 5.5, 3)
+    assert EngineConfig.from_env(env) == EngineConfig("cuda:1", "fp16", 5.5, 3, compile=True)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,7 @@ def test_every_variable() -> None:
         ("PINGVAS_GPU_MODEL_MEMORY_GIB", "0"),
         ("PINGVAS_GPU_MODEL_MEMORY_GIB", "much"),
         ("PINGVAS_GPU_THREADS", "two"),
+        ("PINGVAS_GPU_COMPILE", "perhaps"),
     ],
 )
 def test_a_bad_value_names_its_variable(name: str, value: str) -> None:

@@ -81,7 +81,7 @@ def test_different_loras_share_a_step(
         for n, loras in enumerate(mixes)
     ]
     alone = [stock(source, request) for request in requests]
-    gate, running = occupy(engine, make_request(id="running", steps=30))
+    gate, running = occupy(engine, make_request(id="running", steps=12))
     futures = [engine.submit(request) for request in requests]
     gate.open.set()
     for future, picture in zip(futures, alone, strict=True):

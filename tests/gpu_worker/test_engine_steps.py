@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -18,6 +19,7 @@ from gpu_worker.errors import BadRequest, Cancelled
 from gpu_worker.pipelines import load
 from gpu_worker.request import ModelSource, Progress
 from gpu_worker.scheduling import SchedulingConfig
+from gpu_worker.stepping.twins import Twins
 from tests.gpu_worker.harness import WAIT, Gate, MakeRequest, failure, occupy, pixels
 
 hub: Any = diffusers  # whose calls are not typed
@@ -191,3 +193,16 @@ def test_a_pipeline_without_family_ends_early(
         bad = failure(engine.submit(make_request(id="bad", model=stranger, scheduler="lcm", steps=51)))
         assert isinstance(bad, BadRequest)
         assert "num_inference_steps" in str(bad)
+
+
+def test_compiling_changes_no_picture(
+    config: EngineConfig, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_worker.loop.Twins", partial(Twins, backend="eager"))
+    request = make_request(steps=4, scheduler="ddim")
+    with Engine(config) as engine:
+        expected = pixels(engine.submit(request))[0]
+    with Engine(replace(config, compile=True)) as engine:
+        for number in range(3):
+            picture = pixels(engine.submit(replace(request, id=str(number))))[0]
+            assert np.abs(picture - expected).max() <= 1

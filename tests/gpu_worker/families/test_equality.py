@@ -34,6 +34,8 @@ CASES = [
     *((family, name) for family in ("sd", "tiny", "sdxl") for name in DIFFUSION),
     *((family, "flow_euler") for family in ("flux", "sd3")),
 ]
+# Where the start differs and not the steps, samplers that differ in kind are enough for a second UNet.
+SOME = [case for case in CASES if case[0] != "sdxl" or case[1] in ("euler", "dpmpp_2m", "unipc")]
 
 
 @dataclass
@@ -134,19 +136,17 @@ def test_text_to_image(models: Models, make_request: MakeRequest, family: str, n
     assert difference(models(family), guests_of(make_request, name)) <= TOLERANCE
 
 
-@pytest.mark.parametrize(("family", "name"), CASES)
+@pytest.mark.parametrize(("family", "name"), [case for case in SOME if case[0] != "tiny"])
 def test_image_to_image(models: Models, make_request: MakeRequest, family: str, name: str) -> None:
     guests = guests_of(make_request, name, init_image=picture_of(1), strength=0.7)
     assert difference(models(family), guests[:3]) <= TOLERANCE
 
 
-@pytest.mark.parametrize("strength", [0.6, 1.0])
-@pytest.mark.parametrize(("family", "name"), [case for case in CASES if case[0] != "tiny"])
-def test_inpainting(
-    models: Models, make_request: MakeRequest, family: str, name: str, strength: float
-) -> None:
+@pytest.mark.parametrize(("family", "name"), [case for case in SOME if case[0] != "tiny"])
+def test_inpainting(models: Models, make_request: MakeRequest, family: str, name: str) -> None:
     images = {"init_image": picture_of(1), "mask": picture_of(2, "L")}
-    guests = guests_of(make_request, name, strength=strength, **images)
+    guests = guests_of(make_request, name, strength=0.6, **images)
+    guests[1].request = replace(guests[1].request, strength=1.0)
     assert difference(models(family), guests[:3]) <= TOLERANCE
 
 
