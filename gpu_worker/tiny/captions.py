@@ -109,13 +109,20 @@ def _padding(rng: random.Random) -> str:
     return rng.choice(_EXTRA_WORDS[14:]) if kind < 0.7 else _junk(rng)
 
 
+def unsaid_ground(scene: Scene) -> str:
+    """The ground of a scene whose caption names none: white, or black behind something white."""
+    return "black" if any(thing.colour == "white" for thing in scene.things) else "white"
+
+
 def caption(scene: Scene, rng: random.Random) -> str:
     """One of many ways to say a scene."""
     subject = _subject(rng, scene)
     ground = _colour_word(rng, scene.background)
     article = "an" if ground == "orange" else "a"
     kind = rng.random()
-    if kind < 0.62:
+    if scene.background == unsaid_ground(scene) and rng.random() < 0.6:
+        text = subject
+    elif kind < 0.62:
         text = f"{subject} on {article} {ground} background"
     elif kind < 0.72:
         text = f"{subject} on {ground}"

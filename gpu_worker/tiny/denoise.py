@@ -30,13 +30,13 @@ class Settings:
     step `pairs_from`, by when single shapes have formed; then `pair_share` more of them are pairs.
     """
 
-    steps: int = 7_500
+    steps: int = 5_800
     batch: int = 32
     lr: float = 1.5e-3
     warmup: int = 200
     flat: float = 0.4
     caption_dropout: float = 0.1
-    ema: float = 0.999
+    ema: float = 0.997
     pairs_from: int = 2_300
     pair_share: float = 0.4
     seed: int = 0
@@ -92,11 +92,11 @@ class Denoiser(nn.Module):
 
 
 def learning_rate(step: int, settings: Settings) -> float:
-    """Linear warm-up, a flat part, then a cosine to a hundredth, as a factor of the full rate."""
+    """Linear warm-up, a flat part, then a cosine to a tenth, as a factor of the full rate."""
     if step < settings.warmup:
         return (step + 1) / settings.warmup
     done = max(0.0, (step / settings.steps - settings.flat) / (1.0 - settings.flat))
-    return 0.01 + 0.99 * 0.5 * (1.0 + float(torch.cos(torch.tensor(done * torch.pi))))
+    return 0.1 + 0.9 * 0.5 * (1.0 + float(torch.cos(torch.tensor(done * torch.pi))))
 
 
 class Trainer:

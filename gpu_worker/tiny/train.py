@@ -19,7 +19,7 @@ from gpu_worker.tiny.tokenizer import build_tokenizer
 from gpu_worker.tiny.vae import build_vae, fold_standardisation, train_vae
 
 SEED = 7
-VAE_STEPS, DECODER_STEPS, VAE_BATCH = 1_500, 3_000, 8
+VAE_STEPS, DECODER_STEPS, VAE_BATCH = 1_500, 2_000, 8
 SCENES = 24_000
 
 log = logging.getLogger("gpu_worker.tiny.train")
