@@ -106,8 +106,8 @@ class Desk:
         with self._changed:
             if self._stop_at is not None and not self._jobs:
                 return False
-            if not self._has_news:
-                self._changed.wait(NAP_SECONDS if self._jobs else None)
+            if not self._has_news and not self._changed.wait(NAP_SECONDS if self._jobs else None):
+                self._has_news = True  # what is waited for may have come without a word
             return True
 
     def admit(self) -> None:

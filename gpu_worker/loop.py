@@ -20,7 +20,7 @@ from gpu_worker.outcomes import as_engine_error, caught
 from gpu_worker.request import ModelSource
 from gpu_worker.scheduling import Batch
 from gpu_worker.stepping.twins import Twins
-from gpu_worker.steps import Steps, progress_of
+from gpu_worker.steps import Steps, failure_of, groups_of, progress_of
 from gpu_worker.stock import StockRun
 from gpu_worker.supplies import Supplies
 
@@ -158,11 +158,13 @@ class Loop:
         lease = self._supplies.lease(jobs[0].request.model)
         assert lease is not None, "a need is ready only while its model is in hand"
         jobs = [job for job in jobs if job.work is not None or self._prepare(job, lease)]
-        if jobs:
-            self._step_together(batch, jobs, lease)
+        for group in groups_of(jobs):
+            self._step_together(batch, group, lease)
 
     def _prepare(self, job: Job, lease: Lease) -> bool:
         """Whether it can take its first step now."""
+        if not self._is_in_hand(job, lease):
+            return False
         if self._desk.counts().running == 1:
             self._placement.reset_peak_memory()
         start = self._meter.start()
@@ -177,6 +179,8 @@ class Loop:
         return isinstance(steps, int)
 
     def _step_together(self, batch: Batch, jobs: list[Job], lease: Lease) -> None:
+        if not self._is_in_hand(jobs[0], lease):
+            return
         rows = sum(job.entry.rows for job in jobs)
         size = jobs[0].size
         most = self._steps.rows_per_pass(self._attempts.recovery.row_limit(size))
@@ -196,6 +200,11 @@ class Loop:
             made = replace(batch, entries=entries, rows=rows, padded_rows=computed)
             self._meter.stop(start, lambda seconds: self._desk.timed(made, seconds))
             self._advance(made, jobs)
+
+    def _is_in_hand(self, job: Job, lease: Lease) -> bool:
+        """Not after a measure against running out of memory has given it back, earlier in this turn."""
+        held = self._supplies.lease(job.request.model)
+        return held is not None and held.pipe is lease.pipe  # two names of one model have a lease each
 
     def _blame(self, batch: Batch, jobs: list[Job], lease: Lease, error: EngineError) -> None:
         """End the request that fails by itself: nothing has changed for the others."""
@@ -219,6 +228,9 @@ class Loop:
             if isinstance(error := caught(lambda c=callback, p=progress: c(p)), Exception):  # type: ignore[misc]
                 log.warning("progress callback of %s raised %r; not called again", job.request.id, error)
                 job.ticket.on_progress = None
+        for job in jobs:
+            if (failure := failure_of(job)) is not None:
+                self._end(job, as_engine_error(failure))
 
     # Ends.
 

@@ -71,7 +71,7 @@ class Steps:
         return job.work.steps
 
     def step(self, lease: Lease, jobs: Sequence[Job], row_limit: int) -> int:
-        """Take each one step further; the rows computed, padding included."""
+        """Take each of a group one step further; the rows computed, padding included."""
         if isinstance(jobs[0].work, StockRun):
             (job,) = jobs
             images = job.work.advance() if isinstance(job.work, StockRun) else None
@@ -79,13 +79,8 @@ class Steps:
             return job.entry.rows
         adapters = self._adapters_of(lease)
         twins = self._twins_for(lease, adapters)
-        groups: dict[tuple[object, ...], list[Trajectory]] = {}
-        for job in jobs:
-            assert isinstance(job.work, Trajectory)
-            groups.setdefault(job.work.shape_key(), []).append(job.work)
-        return sum(
-            step(lease.pipe, group, self._layouts, adapters, row_limit, twins) for group in groups.values()
-        )
+        trajectories = [job.work for job in jobs if isinstance(job.work, Trajectory)]
+        return step(lease.pipe, trajectories, self._layouts, adapters, row_limit, twins)
 
     @torch.no_grad()
     def decode(self, job: Job, lease: Lease, measures: Measures) -> None:
@@ -132,6 +127,19 @@ class Steps:
 def _is_offloaded(denoiser: torch.nn.Module) -> bool:
     """Whether accelerate brings its weights in layer by layer."""
     return any(hasattr(module, "_hf_hook") for module in denoiser.modules())
+
+
+def groups_of(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Those that one forward pass can take together: nearly always all."""
+    groups: dict[object, list[Job]] = {}
+    for job in jobs:
+        key = job.work.shape_key() if isinstance(job.work, Trajectory) else job.entry.id
+        groups.setdefault(key, []).append(job)
+    return list(groups.values())
+
+
+def failure_of(job: Job) -> Exception | None:
+    return job.work.failure if isinstance(job.work, Trajectory) else None
 
 
 def plain(lora: LoraLease) -> LoraSource:

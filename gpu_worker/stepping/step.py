@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gpu_worker.outcomes import caught
 from gpu_worker.stepping.adapters import Adapters
 from gpu_worker.stepping.batch import Layouts, denoise
 from gpu_worker.stepping.trajectory import Trajectory
@@ -24,7 +25,8 @@ def step(
 ) -> int:
     """Take every trajectory one step further; returns the rows computed, padding included.
 
-    Their `shape_key` must be equal and none may be finished. Nothing has changed when the denoiser raises.
+    Their `shape_key` must be equal and none may be finished. Nothing has changed when the denoiser raises;
+    what a request's own scheduler raises is that trajectory's `failure`.
     """
     layout = layouts.of(trajectories, row_limit)
     table = _coefficients(trajectories).to(trajectories[0].latents.device, non_blocking=True)
@@ -73,7 +75,9 @@ def _advance(trajectories: Sequence[Trajectory], predictions: torch.Tensor, tabl
             planned.append(one)
             parts.append(part)
         else:
-            _advance_alone(one, predictions[part])
+            # By now others may have moved on: what one scheduler raises must not stop the step halfway.
+            outcome = caught(lambda one=one, part=part: _advance_alone(one, predictions[part]))  # type: ignore[misc]
+            one.failure = outcome if isinstance(outcome, Exception) else None
     if len(planned) == len(trajectories):
         advance_together(planned, predictions, table)
     elif planned:

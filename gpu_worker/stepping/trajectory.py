@@ -31,7 +31,7 @@ class Trajectory:
 
     `latents` are (n, C, h, w) in fp32, one row per picture; `timesteps` stay on the CPU and begin at
     `scheduler`'s index `begin`; with a `plan` the scheduler itself is not stepped. `history` is the last x0
-    that a plan of two steps looks back on.
+    that a plan of two steps looks back on. With a `failure` it cannot go on: its scheduler raised halfway.
     """
 
     family: Family
@@ -45,6 +45,7 @@ class Trajectory:
     kept: Kept | None = None
     adapters: tuple[AdapterUse, ...] = ()
     done: int = 0
+    failure: Exception | None = None
     history: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:

@@ -20,6 +20,8 @@ from gpu_worker.outcomes import caught
 
 log = logging.getLogger(__name__)
 
+CLOSE_SECONDS = 20.0
+
 # Keeps a pipeline's weights where they are; returns what lets go of them, None when they are gone already.
 Hold = Callable[[], Callable[[], None] | None]
 Shape = tuple[object, ...]
@@ -56,6 +58,7 @@ class Twins:
         self._options: dict[str, Any] = {"fullgraph": False, "dynamic": False, **options}
         self._twins: dict[Any, _Twin] = {}
         self._rehearsals: queue.SimpleQueue[_Rehearsal | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._rehearse, name="compiler", daemon=True)
         self._thread.start()
 
@@ -71,9 +74,12 @@ class Twins:
         self._twins.pop(pipe, None)
 
     def close(self) -> None:
-        """Start no more rehearsals. One under way is left behind: compilation cannot be stopped."""
+        """Start no more rehearsals, and wait a while for one under way: compilation cannot be stopped, and
+        a thread that is inside it when the process ends takes the process down loudly."""
+        self._closed = True
         self._twins.clear()
         self._rehearsals.put(None)
+        self._thread.join(CLOSE_SECONDS)
 
     def pipe_for(
         self,
@@ -100,7 +106,7 @@ class Twins:
         return pipe
 
     def _rehearse(self) -> None:
-        while (one := self._rehearsals.get()) is not None:
+        while (one := self._rehearsals.get()) is not None and not self._closed:
             release = one.twin.hold()
             if release is None:
                 one.twin.asked.discard(one.shape)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 
@@ -19,6 +20,8 @@ from gpu_worker.errors import (
 from gpu_worker.pipelines import load
 from gpu_worker.request import ModelSource
 from tests.gpu_worker.harness import WAIT, Faults, MakeRequest, failure, occupy
+
+hub: Any = diffusers  # whose calls are not typed
 
 
 def test_a_missing_model_is_unavailable_and_drives_no_other_out(
@@ -193,3 +196,35 @@ def test_two_models_take_turns(config: EngineConfig, source: ModelSource, make_r
         for future in futures:
             assert future.result(WAIT).pictures
         assert set(engine.stats().loaded_models) == {"random-sd", "other"}
+
+
+def test_a_scheduler_that_raises_stops_its_own_request_only(
+    engine: Engine, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*arguments: Any, **named: Any) -> None:
+        raise ArithmeticError("no further")
+
+    monkeypatch.setattr(hub.UniPCMultistepScheduler, "step", step)
+    gate, running = occupy(engine, make_request(id="running", scheduler="ddim", steps=5))
+    bad = engine.submit(make_request(id="bad", scheduler="unipc"))
+    other = engine.submit(make_request(id="other", scheduler="euler"))
+    gate.open.set()
+    assert isinstance(failure(bad).__cause__, ArithmeticError)
+    for future in (running, other):
+        assert future.result(WAIT).pictures
+
+
+def test_two_names_of_one_model_share_it(
+    engine: Engine, source: ModelSource, make_request: MakeRequest
+) -> None:
+    gate, running = occupy(engine, make_request(id="running", steps=6))
+    alias = replace(source, slug="alias")
+    other = engine.submit(make_request(id="other", model=alias, steps=3))
+    gate.open.set()
+    for future in (running, other):
+        assert future.result(WAIT).pictures
+    assert engine.submit(make_request(id="again", model=alias)).result(WAIT).pictures
+    stats = engine.stats()
+    assert len(stats.loaded_models) == 1
+    assert stats.steps == 6 + 3
+    assert stats.served == 6 + 3 + 3
