@@ -8,6 +8,8 @@ from pingvas import settings
 TIERS = ("enterprise", "studio", "pro", "starter", "free")  # the order in which a worker serves them
 
 broker_url = settings.get().broker_url
+if not broker_url:
+    raise settings.SettingsError("BROKER_URL: not set, and no embedded server runs on this data folder")
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker outlives any broker outage
 broker_pool_limit = 10
@@ -35,7 +37,6 @@ task_serializer = "json"
 accept_content = ["json"]
 task_ignore_result = True  # what a task came to is in the database
 task_acks_late = True
-task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1  # a reserved message is one that a higher tier cannot overtake
 worker_send_task_events = True
 worker_log_format = "%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -6,7 +6,7 @@ from pingvas.jobs import sweep as jobs_sweep
 from pingvas.web import idempotency
 from tasks import app
 
-EXPIRED_KEYS_PER_RUN = 10_000
+EXPIRED_KEYS_PER_BATCH = 10_000
 
 
 @app.task(name="tasks.control.sweep")
@@ -18,4 +18,7 @@ def sweep() -> dict[str, Any]:
 @app.task(name="tasks.control.expire_idempotency_keys")
 def expire_idempotency_keys() -> int:
     """Forget old Idempotency-Keys."""
-    return idempotency.expire(EXPIRED_KEYS_PER_RUN)
+    forgotten = 0
+    while (batch := idempotency.expire(EXPIRED_KEYS_PER_BATCH)) > 0:
+        forgotten += batch
+    return forgotten

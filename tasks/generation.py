@@ -6,16 +6,20 @@ from functools import partial
 from uuid import UUID
 
 from gpu_worker.errors import Cancelled, EngineError, EngineStopped
-from gpu_worker.request import GenerationRequest, Progress
+from gpu_worker.request import GenerationRequest
+from pingvas import settings
 from pingvas.billing.plans import Tier
 from pingvas.errors import Unavailable
 from pingvas.gallery import pictures
-from pingvas.jobs import dispatch, events, lifecycle
+from pingvas.jobs import dispatch, lifecycle
 from pingvas.jobs.lifecycle import Claim, Failure, Outcome
 from tasks import app, sources, worker
 from tasks.heartbeat import Pulse, heartbeat
+from tasks.progress import reporter
 
 log = logging.getLogger(__name__)
+
+HUNG_AFTER_SECONDS = 60.0
 
 
 @app.task(name=dispatch.GENERATE)
@@ -24,7 +28,7 @@ def generate_image(job_id: str) -> str:
     held = lifecycle.claim(UUID(job_id), worker.name())
     if held is None:
         return "not pending"
-    with heartbeat.keep(held, partial(worker.cancel, job_id)) as pulse:
+    with heartbeat.keep(held, partial(worker.cancel, _request_id(held))) as pulse:
         try:
             outcome = _run(held)
         except EngineError as error:
@@ -36,13 +40,28 @@ def generate_image(job_id: str) -> str:
 
 
 def _run(held: Claim) -> Outcome:
-    request = _request(held)
-    result = worker.engine().submit(request, partial(_tell, held.job_id)).result()
-    stored = [pictures.store(held.user_id, picture) for picture in result.pictures]
-    outcome = lifecycle.complete(held, stored, result.gpu_seconds)
+    seconds = _running_seconds(held)
+    request = _request(held, time.monotonic() + seconds)
+    # A device that hangs looks at no deadline. Then the lease is let go, and another worker takes the job.
+    future = worker.engine().submit(request, partial(reporter.tell, held.job_id))
+    result = future.result(seconds + HUNG_AFTER_SECONDS)
+    stored: list[pictures.Stored] = []
+    try:
+        for picture in result.pictures:
+            stored.append(pictures.store(held.user_id, picture))
+        reporter.flush()
+        outcome = lifecycle.complete(held, stored, result.gpu_seconds)
+    except Unavailable:
+        pictures.discard(held.user_id, stored)
+        raise
     if outcome is Outcome.STALE:
         pictures.discard(held.user_id, stored)
     return outcome
+
+
+def _running_seconds(held: Claim) -> float:
+    """Return how long an attempt may run: what the customer was quoted must fit twice."""
+    return max(settings.get().job_deadline_seconds, 2.0 * held.credits_quoted)
 
 
 def _end_early(held: Claim, pulse: Pulse, error: EngineError) -> Outcome:
@@ -56,10 +75,14 @@ def _end_early(held: Claim, pulse: Pulse, error: EngineError) -> Outcome:
     return lifecycle.fail(held, Failure(error.code, str(error), error.retryable))
 
 
-def _request(held: Claim) -> GenerationRequest:
+def _request_id(held: Claim) -> str:
+    return f"{held.job_id}:{held.attempt}"  # the attempt before may still be on its way out of the engine
+
+
+def _request(held: Claim, deadline: float) -> GenerationRequest:
     wanted = held.parameters
     return GenerationRequest(
-        id=str(held.job_id),
+        id=_request_id(held),
         model=sources.of(held.model),
         prompt=held.prompt,
         negative_prompt=wanted["negative_prompt"],
@@ -71,9 +94,5 @@ def _request(held: Claim) -> GenerationRequest:
         scheduler=wanted["scheduler"],
         num_images=wanted["num_images"],
         tier_rank=Tier(held.tier).rank,
-        deadline=time.monotonic() + worker.deadline_seconds(),
+        deadline=deadline,
     )
-
-
-def _tell(job_id: UUID, progress: Progress) -> None:
-    events.progress(job_id, progress.step, progress.total_steps)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Pulse:
-    """One running job; `stale` once its lease belongs to somebody else."""
+    """One attempt that runs here; `stale` once the job belongs to another attempt."""
 
     held: Claim
     stop: Callable[[], object]
@@ -26,10 +26,14 @@ class Pulse:
 
 
 class Heartbeat:
-    """Renews leases every `heartbeat_seconds` while any job runs."""
+    """Renews leases every `heartbeat_seconds` while any job runs.
+
+    A pulse is an attempt's, not a job's: after a lost lease this process may well run the next attempt
+    before the old one has stopped.
+    """
 
     def __init__(self) -> None:
-        self._pulses: dict[UUID, Pulse] = {}
+        self._pulses: dict[tuple[UUID, int], Pulse] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -37,9 +41,10 @@ class Heartbeat:
     def keep(self, held: Claim, stop: Callable[[], object]) -> Iterator[Pulse]:
         """Renew `held` for the length of the block; call `stop` when the job is cancelled or lost."""
         pulse = Pulse(held, stop)
+        key = held.job_id, held.attempt
         with self._changed:
-            self._pulses[held.job_id] = pulse
-            if self._thread is None:
+            self._pulses[key] = pulse
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
                 self._thread.start()
             self._changed.notify()
@@ -47,7 +52,7 @@ class Heartbeat:
             yield pulse
         finally:
             with self._changed:
-                self._pulses.pop(held.job_id, None)
+                del self._pulses[key]
 
     def _run(self) -> None:
         pause = threading.Event()
@@ -55,21 +60,20 @@ class Heartbeat:
             with self._changed:
                 self._changed.wait_for(lambda: self._pulses)
                 pulses = list(self._pulses.values())
-            self._beat(pulses)
+            for pulse in pulses:
+                self._beat(pulse)
             pause.wait(settings.get().heartbeat_seconds)
 
-    def _beat(self, pulses: list[Pulse]) -> None:
+    def _beat(self, pulse: Pulse) -> None:
         try:
-            outcomes = lifecycle.renew([pulse.held for pulse in pulses])
+            outcome = lifecycle.renew(pulse.held)
         except SQLAlchemyError as error:
-            # The leases last several beats; a database that stays away longer loses the jobs to the sweep.
-            log.warning("leases not renewed: %s", error)
+            # A lease lasts several beats; a database that stays away longer loses the jobs to the sweep.
+            log.warning("job %s: lease not renewed: %s", pulse.held.job_id, error)
             return
-        for pulse in pulses:
-            outcome = outcomes[pulse.held.job_id]
-            if outcome is not Outcome.DONE:
-                pulse.stale = outcome is Outcome.STALE
-                pulse.stop()
+        if outcome is not Outcome.DONE:
+            pulse.stale = outcome is Outcome.STALE
+            pulse.stop()
 
 
 heartbeat = Heartbeat()

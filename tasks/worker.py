@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery.signals import worker_init, worker_shutting_down
 
 from celeryconfig import TIERS
+from gpu_worker.builtin import BUILTIN_TINY
 from gpu_worker.config import EngineConfig
 from pingvas import settings
 
@@ -49,9 +51,12 @@ def _start(sender: Any, **_: object) -> None:
 
 
 def _warm_up() -> None:
-    from gpu_worker.builtin import BUILTIN_TINY
-
-    engine().prefetch(BUILTIN_TINY)
+    """Start the engine. A worker that cannot must not go on taking jobs, so its process ends."""
+    try:
+        engine().prefetch(BUILTIN_TINY)
+    except BaseException:
+        log.exception("the engine does not start")
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @worker_shutting_down.connect
@@ -71,11 +76,6 @@ def stop_engine() -> None:
         stopping.stop()
 
 
-def cancel(job_id: str) -> bool:
-    """Ask the engine to stop a job at its next step; False when it does not have it."""
-    return engine().cancel(job_id)
-
-
-def deadline_seconds() -> float:
-    """Return how long a job may run."""
-    return settings.get().job_deadline_seconds
+def cancel(request_id: str) -> bool:
+    """Ask the engine to stop a request at its next step; False when it does not have it."""
+    return engine().cancel(request_id)

@@ -4,6 +4,7 @@ The database is the truth: whatever must be told to the outside (a queue, a stre
 `after_commit`, never from inside the transaction.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,8 @@ from sqlalchemy import DateTime, Engine, MetaData, create_engine
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from pingvas import settings
+
+log = logging.getLogger(__name__)
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -58,7 +61,13 @@ def engine() -> Engine:
         max_overflow=config.database_pool_size,
         pool_pre_ping=True,
         pool_recycle=1_800,
-        connect_args={"connect_timeout": 5, "application_name": "pingvas"},
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "pingvas",
+            # A host that freezes inside a transaction must not hold a wallet against everybody else.
+            "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=30s",
+            "tcp_user_timeout": 20_000,
+        },
     )
 
 
@@ -77,7 +86,15 @@ def transaction() -> Iterator[Session]:
     finally:
         _current.reset(token)
     for callback in unit.callbacks:
+        _run(callback)
+
+
+def _run(callback: Callable[[], object]) -> None:
+    """Run a hook. What was committed stands: an error here is logged and stops neither caller nor hooks."""
+    try:
         callback()
+    except Exception:
+        log.exception("a hook after the commit failed")
 
 
 def after_commit(callback: Callable[[], object]) -> None:

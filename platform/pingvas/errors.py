@@ -89,8 +89,16 @@ class IdempotencyMismatch(Invalid):
 class TooMany(PingvasError):
     code, status, title = "RATE_LIMITED", 429, "Too many requests"
 
-    def __init__(self, detail: str = "", *, retry_after: int = 1, **extra: Any) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **extra)
+    def __init__(
+        self, detail: str = "", *, policy: str, limit: int, retry_after: int = 1, **extra: Any
+    ) -> None:
+        # The fields of the IETF draft "RateLimit header fields for HTTP": a named quota and what is left of it.
+        headers = {
+            "Retry-After": str(retry_after),
+            "RateLimit-Policy": f'"{policy}";q={limit}',
+            "RateLimit": f'"{policy}";r=0;t={retry_after}',
+        }
+        super().__init__(detail, headers=headers, limit=limit, **extra)
 
 
 class QueueFull(TooMany):

@@ -102,7 +102,8 @@ def test_a_zombie_changes_nothing(user_id: UUID) -> None:
     assert sweep.return_leases() == 1
     heir = claimed(job_id, "worker-2")
     assert heir.attempt == zombie.attempt + 1
-    assert lifecycle.renew([zombie, heir])[job_id] is Outcome.DONE  # the heir's answer stands last
+    assert lifecycle.renew(zombie) is Outcome.STALE
+    assert lifecycle.renew(heir) is Outcome.DONE
     assert lifecycle.complete(zombie, [picture()], 1) is Outcome.STALE
     assert lifecycle.fail(zombie, FINAL) is Outcome.STALE
     assert lifecycle.hand_back(zombie) is Outcome.STALE
@@ -140,6 +141,46 @@ def test_a_failure_of_the_customers_making_is_final_at_once(user_id: UUID) -> No
     assert spendable(user_id) == 100
 
 
+def test_a_lease_that_was_renewed_after_all_is_not_taken(user_id: UUID) -> None:
+    held = claimed(submitted(user_id))
+    make_due(held.job_id)
+    assert lifecycle.renew(held) is Outcome.DONE
+    assert lifecycle.lost(held, TRANSIENT) is Outcome.STALE
+    assert sweep.return_leases() == 0
+    assert row(held.job_id).status == "in_progress"
+
+
+def test_a_rung_job_is_due_whatever_the_clock_of_the_worker_says(user_id: UUID) -> None:
+    job_id = submitted(user_id)
+    with db.transaction() as session:
+        session.execute(text("UPDATE jobs SET run_after = run_after + interval '1 minute'"))
+    assert lifecycle.claim(job_id, "worker") is not None
+
+
+def test_the_sweep_refills_those_with_a_free_place_first(user_id: UUID) -> None:
+    """Users whose places are taken have due jobs all the time; they must not crowd the others out."""
+    for number in range(3):
+        busy = register(f"busy-{number}@example.com", "correct horse battery").id
+        submitted(busy), submitted(busy)
+    job_id = submitted(user_id)
+    with db.transaction() as session:
+        session.execute(text("UPDATE jobs SET rung_at = NULL WHERE id = :id"), {"id": job_id})
+    assert sweep.refill_users() == 1
+    assert row(job_id).rung_at is not None
+
+
+def test_one_bad_row_does_not_stop_the_sweep(user_id: UUID) -> None:
+    victim = register("victim@example.com", "correct horse battery").id
+    for owner in (victim, user_id):
+        make_due(claimed(submitted(owner)).job_id)
+    with db.transaction() as session:
+        session.execute(text("DELETE FROM wallets WHERE user_id = :id"), {"id": victim})
+    assert sweep.return_leases() == 1
+    with db.transaction() as session:
+        session.execute(text("DELETE FROM jobs WHERE user_id = :id"), {"id": victim})
+        session.execute(text("DELETE FROM holds WHERE user_id = :id"), {"id": victim})
+
+
 def test_a_job_handed_back_has_not_failed(user_id: UUID) -> None:
     job_id = submitted(user_id)
     for _ in range(5):
@@ -160,7 +201,7 @@ def test_cancelling_a_running_job_asks_its_worker(user_id: UUID) -> None:
     job_id = submitted(user_id)
     held = claimed(job_id)
     assert lifecycle.cancel(user_id, job_id) is Outcome.ASKED
-    assert lifecycle.renew([held]) == {job_id: Outcome.ASKED}
+    assert lifecycle.renew(held) is Outcome.ASKED
     assert lifecycle.cancelled(held) is Outcome.DONE
     assert row(job_id).status == "cancelled"
     assert spendable(user_id) == 100

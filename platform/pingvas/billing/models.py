@@ -58,6 +58,10 @@ class LedgerEntry(Base):
             "(user_id IS NOT NULL) = (account IN ('monthly', 'purchased', 'held', 'receivable'))",
             name="account",
         ),
+        CheckConstraint(
+            "account IN ('monthly', 'purchased', 'held', 'receivable', 'grants', 'revenue')",
+            name="known_account",
+        ),
         Index("ix_ledger_entries_user_id_account", "user_id", "account"),
         Index("ix_ledger_entries_transaction_id", "transaction_id"),
     )
@@ -77,7 +81,12 @@ class Hold(Base):
     """
 
     __tablename__ = "holds"
-    __table_args__ = (Index("ix_holds_open", "job_id", postgresql_where="settled_at IS NULL"),)
+    __table_args__ = (
+        CheckConstraint("monthly >= 0 AND purchased >= 0", name="parts"),
+        CheckConstraint("monthly + purchased IN (0, quote)", name="whole"),
+        CheckConstraint("captured BETWEEN 0 AND quote", name="captured"),
+        Index("ix_holds_open", "user_id", postgresql_where="settled_at IS NULL"),
+    )
 
     job_id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))

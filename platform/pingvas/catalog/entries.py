@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.exc import IntegrityError
 
 from pingvas import clock, db
@@ -20,8 +20,15 @@ MAX_SIDE = 4096
 def list_entries(tier: str | None = None) -> list[CatalogEntry]:
     """Return the catalogue by slug; with a tier, only what that tier may use."""
     with db.transaction() as session:
-        entries = session.scalars(select(CatalogEntry).order_by(CatalogEntry.slug)).all()
-    return [entry for entry in entries if tier is None or may_use(tier, entry)]
+        return list(session.scalars(usable(tier).order_by(CatalogEntry.slug)))
+
+
+def usable(tier: str | None) -> Select[CatalogEntry]:
+    """Return the query of the entries that a tier may use; of all without a tier."""
+    if tier is None:
+        return select(CatalogEntry)
+    within = [other.value for other in Tier if other.rank <= Tier(tier).rank]
+    return select(CatalogEntry).where(CatalogEntry.min_tier.in_(within))
 
 
 def may_use(tier: str, entry: CatalogEntry) -> bool:

@@ -1,10 +1,12 @@
 """Routes of the catalogue."""
 
+from pingvas import db
 from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
 from pingvas.catalog.models import CatalogEntry
-from pingvas.web import auth
-from pingvas.web.api import Blueprint, Reply, endpoint
+from pingvas.web import auth, paging
+from pingvas.web.api import Answer, Blueprint, Reply, endpoint
+from pingvas.web.paging import Page, PageQuery
 
 bp = Blueprint("catalog", tag="Models")
 
@@ -34,17 +36,13 @@ class ModelReply(Reply):
     defaults: ModelDefaults
 
 
-class ModelsReply(Reply):
-    """The models that you may use."""
-
-    items: list[ModelReply]
-
-
 @bp.get("/models")
-@endpoint(reply=ModelsReply)
-def list_models() -> ModelsReply:
+@endpoint(query=PageQuery, reply=Page[ModelReply])
+def list_models(query: PageQuery) -> Answer:
     """List the models that your plan may use"""
-    return ModelsReply(items=[_reply(entry) for entry in entries.list_entries(auth.current().tier)])
+    usable = entries.usable(auth.current().tier)
+    with db.transaction() as session:
+        return paging.paginate(session, usable, query, by=(CatalogEntry.slug,), item=_reply, ascending=True)
 
 
 def _reply(entry: CatalogEntry) -> ModelReply:

@@ -56,7 +56,7 @@ def read(job_id: str | UUID, after: str = START) -> list[Event]:
 
 
 def latest_progress(job_id: str | UUID) -> dict[str, Any] | None:
-    """Return the data of the newest `progress` event, or None when the last few events have none."""
+    """Return the data of the newest `progress` event of the attempt that runs, or None when there is none."""
     client = _client(settings.get().events_url)
     if client is None:
         return None
@@ -65,7 +65,9 @@ def latest_progress(job_id: str | UUID) -> dict[str, Any] | None:
     except redis.RedisError as error:
         log.warning("progress of job %s not read: %s", job_id, error)
         return None
-    return next((event.data for event in newest if event.type == "progress"), None)
+    # A new attempt begins with a `status`: the steps before it are another attempt's.
+    last = next((event for event in newest if event.type in ("progress", "status")), None)
+    return last.data if last is not None and last.type == "progress" else None
 
 
 def fields(type: str, data: Mapping[str, Any]) -> dict[Any, Any]:  # noqa: A002 (an event's type)

@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from pingvas import clock, db
+from pingvas import db
 from pingvas.billing import ledger, plans
 from pingvas.billing.plans import Tier
 
@@ -47,21 +47,27 @@ def _celery() -> "Celery":
     app = Celery("pingvas", set_as_current=False)
     app.config_from_object("celeryconfig")
     # Whoever submits must not wait for a broker that is away: the row is safe, the sweep rings later.
-    app.conf.broker_transport_options |= {"max_retries": 1, "interval_start": 0}
+    app.conf.broker_transport_options = {
+        **app.conf.broker_transport_options,
+        "max_retries": 1,
+        "interval_start": 0,
+        "socket_timeout": 1,
+        "socket_connect_timeout": 0.5,
+    }
     return app
 
 
 _RELEASE = text("""
-    UPDATE jobs SET rung_at = :now WHERE id IN (
+    UPDATE jobs SET rung_at = clock_timestamp() WHERE id IN (
         SELECT id FROM jobs
-        WHERE user_id = :user AND status = 'pending' AND rung_at IS NULL AND run_after <= :now
+        WHERE user_id = :user AND status = 'pending' AND rung_at IS NULL AND run_after <= clock_timestamp()
         ORDER BY attempt DESC, priority DESC, id  -- retries, then interactive, then batch
         LIMIT greatest(0, :places - (
             SELECT count(*) FROM jobs WHERE user_id = :user
             AND (status = 'in_progress' OR (status = 'pending' AND rung_at IS NOT NULL)))))
     RETURNING id, tier, model, priority, attempt""")
 
-_ALL_PLACES = 1_000_000
+ALL_PLACES = 1_000_000  # what no limit means to the query
 
 
 def refill(session: Session, user_id: UUID) -> None:
@@ -69,7 +75,7 @@ def refill(session: Session, user_id: UUID) -> None:
     ledger.lock(session, user_id)  # two refills of one user must not give the same place twice
     tier = session.scalar(text("SELECT tier FROM users WHERE id = :user"), {"user": user_id})
     places = plans.limit(plans.of(str(tier)).max_concurrent_jobs)
-    values = {"user": user_id, "now": clock.now(), "places": _ALL_PLACES if places is None else places}
+    values = {"user": user_id, "places": ALL_PLACES if places is None else places}
     for row in session.execute(_RELEASE, values):
         db.after_commit(partial(ring, Bell(*row)))
 
@@ -100,8 +106,10 @@ def depths() -> dict[str, int]:
         BrokerAway: it cannot be reached.
     """
     with _celery().connection_for_read() as connection:
-        connection.ensure_connection(max_retries=1, timeout=2)
-        channel: Any = connection.default_channel
-        # Declared and not only asked for: a queue that no worker has opened yet is simply empty.
-        declared = (channel.queue_declare(queue=tier.value, durable=True, auto_delete=False) for tier in Tier)
-        return {reply.queue: int(reply.message_count) for reply in declared}
+        try:
+            channel: Any = connection.default_channel
+            # Declared and not only asked for: a queue that no worker has opened yet is simply empty.
+            replies = [channel.queue_declare(queue=tier, durable=True, auto_delete=False) for tier in Tier]
+        except (*connection.connection_errors, *connection.channel_errors) as error:
+            raise BrokerAway(str(error)) from error
+    return {reply.queue: int(reply.message_count) for reply in replies}

@@ -1,4 +1,4 @@
-"""How long a new job will wait: what is ahead of it, times what recent jobs took."""
+"""How long a new job will wait: the jobs ahead, by what recent jobs took and how many run at once."""
 
 from dataclasses import dataclass
 
@@ -25,20 +25,25 @@ _RECENT = text("""
     FROM (SELECT extract(epoch FROM completed_at - started_at) AS seconds FROM jobs
           WHERE status = 'completed' ORDER BY completed_at DESC LIMIT 100) AS recent""")
 
-_AHEAD = text("""
-    SELECT (SELECT count(*) FROM jobs WHERE status = 'pending' AND tier = ANY(:tiers))
-         + (SELECT count(*) FROM jobs WHERE status = 'in_progress')""")
+_LOAD = text("""
+    SELECT (SELECT count(*) FROM jobs WHERE status = 'pending' AND tier = ANY(:tiers)),
+           (SELECT count(*) FROM jobs WHERE status = 'in_progress')""")
 
 
 def estimate(session: Session, tier: str) -> Wait:
     """Estimate the wait of a job that joins the end of a tier's queue."""
+    p50, p90 = service_seconds(session)
     served_first = [other.value for other in Tier if other.rank >= Tier(tier).rank]
-    ahead = session.scalar(_AHEAD, {"tiers": served_first}) or 0
+    waiting, running = session.execute(_LOAD, {"tiers": served_first}).one()
+    # While anything waits, what runs is what workers can run; the next place is free in half a job's time.
+    turns = waiting / max(1, running) + (0.5 if waiting and running else 0)
+    return Wait(p50=round(turns * p50, 1), p90=round(turns * p90, 1))
+
+
+def service_seconds(session: Session) -> tuple[float, float]:
+    """Return what the last hundred jobs took, in seconds: median and 90th percentile."""
     p50, p90 = session.execute(_RECENT).one()
-    return Wait(
-        p50=round(ahead * float(p50 if p50 is not None else DEFAULT_SECONDS), 1),
-        p90=round(ahead * float(p90 if p90 is not None else DEFAULT_SECONDS), 1),
-    )
+    return (DEFAULT_SECONDS, DEFAULT_SECONDS) if p50 is None else (float(p50), float(p90))
 
 
 def of_tier(tier: str) -> Wait:

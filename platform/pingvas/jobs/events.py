@@ -1,35 +1,25 @@
 """What a job tells its listeners, always after the transaction that made it true."""
 
-from typing import Any
 from uuid import UUID
 
-from pingvas import db, events
+from sqlalchemy.orm import Session
+
+from pingvas import db, events, settings
+from pingvas.gallery import pictures
+from pingvas.jobs.models import Job
+from pingvas.jobs.presenter import job_object
 
 
-def status(job_id: UUID, status: str, attempt: int) -> None:
-    """Tell that a job has a new status which is not its end."""
-    _later(job_id, "status", {"status": status, "attempt": attempt})
-
-
-def completed(job_id: UUID, job: dict[str, Any]) -> None:
-    """Tell that a job has ended well; `job` is its public object."""
-    _later(job_id, "completed", job)
-
-
-def failed(job_id: UUID, error: dict[str, Any]) -> None:
-    """Tell that a job has failed for good."""
-    _later(job_id, "failed", {"status": "failed", "error": error})
+def changed(session: Session, job: Job) -> None:
+    """Tell of a job's new status once it is committed: `status`, `completed` or `failed`."""
+    session.flush()
+    images = pictures.of_jobs(session, [job.id])[job.id]
+    public = job_object(job, images, base_url=settings.get().public_url.rstrip("/"))
+    kind, data = events.of_job(public)
+    db.after_commit(lambda: events.publish(job.id, kind, data))
 
 
 def progress(job_id: UUID, step: int, total_steps: int) -> None:
     """Tell how many denoising steps are done; said from the worker, outside any transaction."""
     percent = 100 * step // total_steps if total_steps else 0
     events.publish(job_id, "progress", {"step": step, "total_steps": total_steps, "percent": percent})
-
-
-def _later(job_id: UUID, kind: str, data: dict[str, Any]) -> None:
-    db.after_commit(lambda: _publish(job_id, kind, data))
-
-
-def _publish(job_id: UUID, kind: str, data: dict[str, Any]) -> None:
-    events.publish(job_id, kind, data)

@@ -5,6 +5,7 @@
 Zero rows changed means that somebody else won, which is an outcome and not an error. `attempt` fences:
 a worker that wakes up after its lease was given away carries an old attempt and changes nothing.
 Transactions that touch money lock the wallet before the job, always in this order.
+Moments that hosts compare (leases, back-offs) are the database's: no two hosts' clocks agree.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from pingvas import clock, db, settings
@@ -22,7 +23,7 @@ from pingvas.billing import ledger
 from pingvas.errors import AlreadyFinished, NotFound
 from pingvas.gallery import pictures
 from pingvas.gallery.pictures import Stored
-from pingvas.jobs import dispatch, events, presenter
+from pingvas.jobs import dispatch, events
 from pingvas.jobs.models import Job, Status
 from pingvas.jobs.quote import cost
 
@@ -50,6 +51,7 @@ class Claim:
     model: str
     prompt: str
     parameters: dict[str, Any]
+    credits_quoted: int
 
 
 @dataclass(frozen=True)
@@ -63,25 +65,25 @@ class Failure:
 
 def create(session: Session, job: Job) -> None:
     """Insert a new job as pending."""
-    now = clock.now()
-    job.status, job.attempt, job.created_at, job.run_after = Status.PENDING, 0, now, now
+    job.status, job.attempt, job.failures, job.created_at = Status.PENDING, 0, 0, clock.now()
+    job.run_after = _from_now(0)
     session.add(job)
-    session.flush()
-    events.status(job.id, Status.PENDING, 0)
+    events.changed(session, job)
 
 
 def claim(job_id: UUID, worker: str) -> Claim | None:
     """Take a pending job under a lease; None when it is not there to take (a stale or doubled message)."""
-    now = clock.now()
+    # Who rang has seen that the job is due; only a stray message meets one that was not rung.
+    due = or_(Job.rung_at.is_not(None), Job.run_after <= func.clock_timestamp())
     query = (
         update(Job)
-        .where(Job.id == job_id, Job.status == Status.PENDING, Job.run_after <= now)
+        .where(Job.id == job_id, Job.status == Status.PENDING, due)
         .values(
             status=Status.IN_PROGRESS,
             attempt=Job.attempt + 1,
             worker=worker,
-            started_at=now,
-            lease_expires_at=now + _lease(),
+            started_at=clock.now(),
+            lease_expires_at=_from_now(settings.get().lease_seconds),
         )
         .returning(Job)
         .execution_options(populate_existing=True)
@@ -90,46 +92,58 @@ def claim(job_id: UUID, worker: str) -> Claim | None:
         job = session.scalars(query).one_or_none()
         if job is None:
             return None
-        events.status(job.id, Status.IN_PROGRESS, job.attempt)
+        events.changed(session, job)
         return held_by(job)
 
 
 def held_by(job: Job) -> Claim:
     """Return the claim that a running job's present attempt holds."""
     return Claim(
-        job.id, job.user_id, job.attempt, job.failures, job.tier, job.model, job.prompt, job.parameters
+        job.id,
+        job.user_id,
+        job.attempt,
+        job.failures,
+        job.tier,
+        job.model,
+        job.prompt,
+        job.parameters,
+        job.credits_quoted,
     )
 
 
-def renew(claims: Sequence[Claim]) -> dict[UUID, Outcome]:
-    """Renew the leases of a worker's jobs: DONE, ASKED (to cancel) or STALE (no longer its own) for each."""
-    found = {}
+def renew(held: Claim) -> Outcome:
+    """Renew a running job's lease: DONE, ASKED (to cancel it) or STALE (it is no longer the worker's)."""
+    query = _mine(held).values(lease_expires_at=_from_now(settings.get().lease_seconds))
     with db.transaction() as session:
-        for held in claims:
-            query = (
-                _mine(held).values(lease_expires_at=clock.now() + _lease()).returning(Job.cancel_requested_at)
-            )
-            row = session.execute(query).one_or_none()
-            asked = row is not None and row[0] is not None
-            found[held.job_id] = Outcome.STALE if row is None else Outcome.ASKED if asked else Outcome.DONE
-    return found
+        row = session.execute(query.returning(Job.cancel_requested_at)).one_or_none()
+    if row is None:
+        return Outcome.STALE
+    return Outcome.DONE if row[0] is None else Outcome.ASKED
 
 
 def complete(held: Claim, stored: Sequence[Stored], gpu_seconds: float) -> Outcome:
     """End a job well: picture rows, capture and event in one transaction. STALE changes nothing."""
     with db.transaction() as session:
         ledger.lock(session, held.user_id)
-        now = clock.now()
-        values = {"status": Status.COMPLETED, "completed_at": now, "gpu_seconds": gpu_seconds}
+        values = {"status": Status.COMPLETED, "completed_at": clock.now(), "gpu_seconds": gpu_seconds}
         job = _finish(session, held, values)
         if job is None:
             return Outcome.STALE
         pictures.record(session, job, stored)
         job.credits_consumed = ledger.settle(session, job.id, cost(gpu_seconds))
-        session.flush()
-        events.completed(job.id, presenter.event_object(session, job))
+        events.changed(session, job)
         dispatch.refill(session, job.user_id)
     return Outcome.DONE
+
+
+def lost(held: Claim, failure: Failure) -> Outcome:
+    """Fail an attempt whose lease has run out; STALE when it was renewed after all."""
+    with db.transaction() as session:
+        ledger.lock(session, held.user_id)
+        expired = _mine(held).where(Job.lease_expires_at < func.clock_timestamp())
+        if session.execute(expired.values(worker=None)).rowcount == 0:  # type: ignore[attr-defined]
+            return Outcome.STALE
+        return fail(held, failure)
 
 
 def fail(held: Claim, failure: Failure) -> Outcome:
@@ -155,10 +169,7 @@ def fail(held: Claim, failure: Failure) -> Outcome:
         if job is None:
             return Outcome.STALE
         job.credits_consumed = ledger.settle(session, job.id, 0)
-        session.flush()
-        events.failed(
-            job.id, {"code": failure.code, "detail": failure.detail, "retryable": failure.retryable}
-        )
+        events.changed(session, job)
         dispatch.refill(session, job.user_id)
     return Outcome.DONE
 
@@ -177,7 +188,7 @@ def _return_to_queue(held: Claim, delay_seconds: float, failures: int) -> Outcom
             "lease_expires_at": None,
             "rung_at": None,
             "failures": failures,
-            "run_after": clock.now() + timedelta(seconds=delay_seconds),
+            "run_after": _from_now(delay_seconds),
         }
         job = _finish(session, held, values)
         if job is None:
@@ -185,7 +196,7 @@ def _return_to_queue(held: Claim, delay_seconds: float, failures: int) -> Outcom
         if job.cancel_requested_at is not None:
             _end_cancelled(session, job)
             return Outcome.DONE
-        events.status(held.job_id, Status.PENDING, held.attempt)
+        events.changed(session, job)
         dispatch.refill(session, held.user_id)
     return Outcome.RETRY
 
@@ -228,12 +239,12 @@ def _end_cancelled(session: Session, job: Job) -> None:
     job.status, job.completed_at = Status.CANCELLED, clock.now()
     session.flush()
     job.credits_consumed = ledger.settle(session, job.id, 0)
-    events.status(job.id, Status.CANCELLED, job.attempt)
+    events.changed(session, job)
     dispatch.refill(session, job.user_id)
 
 
-def _lease() -> timedelta:
-    return timedelta(seconds=settings.get().lease_seconds)
+def _from_now(seconds: float) -> Any:
+    return func.clock_timestamp() + timedelta(seconds=seconds)
 
 
 def _mine(held: Claim) -> Any:

@@ -4,10 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.orm import Session
-
-from pingvas import clock, settings
-from pingvas.gallery import pictures
+from pingvas import clock
 from pingvas.gallery.models import Image
 from pingvas.jobs.models import Job
 
@@ -59,12 +56,6 @@ def job_object(
         "started_at": clock.rfc3339(job.started_at),
         "completed_at": clock.rfc3339(job.completed_at),
     }
-
-
-def event_object(session: Session, job: Job) -> dict[str, Any]:
-    """Return a job for an event: a worker knows the public address from the settings alone."""
-    images = pictures.of_jobs(session, [job.id])[job.id]
-    return job_object(job, images, base_url=settings.get().public_url.rstrip("/"))
 
 
 def _progress(job: Job) -> dict[str, Any]:

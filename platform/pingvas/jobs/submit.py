@@ -153,4 +153,4 @@ def _check_room(session: Session, user_id: UUID, plan: plans.Plan, wait: float) 
     waiting = session.scalar(query, {"user": user_id}) or 0
     if waiting >= room:
         message = f"{waiting} of your jobs are waiting and the {plan.title} plan allows {room}."
-        raise QueueFull(message, retry_after=max(1, round(wait)), limit=room)
+        raise QueueFull(message, policy="waiting-jobs", limit=room, retry_after=max(1, round(wait)))

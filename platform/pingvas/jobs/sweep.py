@@ -4,12 +4,17 @@ Every pass is bounded, idempotent and safe beside another pass.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import ARRAY, Integer, Text, bindparam, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from pingvas import clock, db, settings
+from pingvas import db, settings
+from pingvas.billing import plans
+from pingvas.errors import PingvasError
 from pingvas.jobs import dispatch, lifecycle
 from pingvas.jobs.dispatch import Bell
 from pingvas.jobs.lifecycle import Failure, Outcome
@@ -21,21 +26,34 @@ BATCH = 200
 WORKER_LOST = Failure("WORKER_LOST", "The worker that ran this job was lost.", retryable=True)
 
 _EXPIRED = text("""
-    SELECT id FROM jobs WHERE status = 'in_progress' AND lease_expires_at < :now
+    SELECT id FROM jobs WHERE status = 'in_progress' AND lease_expires_at < clock_timestamp()
     ORDER BY lease_expires_at LIMIT :batch""")
 
+# Users with a due job and a free place: those whose places are all taken are refilled as their jobs end.
 _UNRUNG = text("""
-    SELECT DISTINCT user_id FROM jobs
-    WHERE status = 'pending' AND rung_at IS NULL AND run_after <= :now LIMIT :batch""")
+    SELECT waiting.user_id FROM jobs AS waiting
+    JOIN users ON users.id = waiting.user_id
+    JOIN unnest(:tiers, :places) AS plan(tier, places) ON plan.tier = users.tier
+    WHERE waiting.status = 'pending' AND waiting.rung_at IS NULL AND waiting.run_after <= clock_timestamp()
+    GROUP BY waiting.user_id, plan.places
+    HAVING plan.places > (
+        SELECT count(*) FROM jobs AS taken WHERE taken.user_id = waiting.user_id
+        AND (taken.status = 'in_progress' OR (taken.status = 'pending' AND taken.rung_at IS NOT NULL)))
+    ORDER BY min(waiting.run_after) LIMIT :batch""").bindparams(
+    bindparam("tiers", type_=ARRAY(Text)), bindparam("places", type_=ARRAY(Integer))
+)
 
 _RUNG = text("""
     SELECT count(*) FROM jobs WHERE status = 'pending' AND rung_at IS NOT NULL AND tier = :tier""")
 
 _RING_AGAIN = text("""
-    UPDATE jobs SET rung_at = :now WHERE id IN (
-        SELECT id FROM jobs WHERE status = 'pending' AND rung_at < :before AND tier = :tier
-        ORDER BY id LIMIT :batch FOR UPDATE SKIP LOCKED)
+    UPDATE jobs SET rung_at = clock_timestamp() WHERE id IN (
+        SELECT id FROM jobs
+        WHERE status = 'pending' AND tier = :tier AND rung_at < clock_timestamp() - :silence
+        ORDER BY rung_at LIMIT :most FOR UPDATE SKIP LOCKED)
     RETURNING id, tier, model, priority, attempt""")
+
+LONG_SILENCES = 10  # of those, a job is rung again whatever the queue's length says
 
 
 @dataclass(frozen=True)
@@ -55,34 +73,49 @@ def sweep() -> Swept:
 def return_leases() -> int:
     """Fail the attempt of every running job whose lease has run out, as a retryable failure."""
     with db.transaction() as session:
-        lost = list(session.execute(_EXPIRED, {"now": clock.now(), "batch": BATCH}).scalars())
-    return sum(_return_lease(job_id) for job_id in lost)
+        lost = list(session.execute(_EXPIRED, {"batch": BATCH}).scalars())
+    return sum(_apart(_return_lease, job_id) for job_id in lost)
 
 
-def _return_lease(job_id: object) -> bool:
+def _return_lease(job_id: UUID) -> bool:
     with db.transaction() as session:
         job = session.get(Job, job_id)
-        if job is None or job.lease_expires_at is None or job.lease_expires_at >= clock.now():
-            return False  # renewed or ended since it was listed
-        held = lifecycle.held_by(job)
-    log.warning("job %s: lease of %s ran out at attempt %s", job_id, job.worker, job.attempt)
-    return lifecycle.fail(held, WORKER_LOST) is not Outcome.STALE
+    if job is None or lifecycle.lost(lifecycle.held_by(job), WORKER_LOST) is Outcome.STALE:
+        return False  # renewed or ended since it was listed
+    log.warning("job %s: the lease of %s ran out at attempt %s", job_id, job.worker, job.attempt)
+    return True
 
 
 def refill_users() -> int:
     """Ring for waiting jobs whose user has a free place: retries whose back-off has passed, first of all."""
+    limits = {tier: plans.limit(plan.max_concurrent_jobs) for tier, plan in plans.table().items()}
+    places = [dispatch.ALL_PLACES if most is None else most for most in limits.values()]
+    values = {"tiers": [tier.value for tier in limits], "places": places, "batch": BATCH}
     with db.transaction() as session:
-        users = list(session.execute(_UNRUNG, {"now": clock.now(), "batch": BATCH}).scalars())
-    for user_id in users:
-        with db.transaction() as session:
-            dispatch.refill(session, user_id)
-    return len(users)
+        users = list(session.execute(_UNRUNG, values).scalars())
+    return sum(_apart(_refill, user_id) for user_id in users)
+
+
+def _refill(user_id: UUID) -> bool:
+    with db.transaction() as session:
+        dispatch.refill(session, user_id)
+    return True
+
+
+def _apart(act: Callable[[UUID], bool], row_id: UUID) -> bool:
+    """Act on one row; what is wrong with it must not keep the others waiting."""
+    try:
+        return act(row_id)
+    except (SQLAlchemyError, PingvasError):
+        log.exception("the sweep left out %s", row_id)
+        return False
 
 
 def ring_again() -> int:
-    """Ring again for jobs that were rung long ago, where a tier's queue holds too few messages.
+    """Ring again for jobs that were rung long ago where a tier's queue holds too few messages.
 
-    A long queue is no reason to ring twice; messages that vanished are.
+    A long queue is no reason to ring twice; messages that vanished are. Messages of jobs that were
+    cancelled make a queue look longer than it is, so a very long silence is a reason too.
     """
     try:
         depths = dispatch.depths()
@@ -93,11 +126,13 @@ def ring_again() -> int:
 
 
 def _ring_tier_again(tier: str, depth: int) -> int:
-    now = clock.now()
-    before = now - timedelta(seconds=settings.get().ring_again_seconds)
+    silence = timedelta(seconds=settings.get().ring_again_seconds)
     with db.transaction() as session:
-        if depth >= (session.scalar(_RUNG, {"tier": tier}) or 0):
-            return 0
-        values = {"now": now, "before": before, "tier": tier, "batch": BATCH}
-        bells = [Bell(*row) for row in session.execute(_RING_AGAIN, values)]
+        missing = int(session.scalar(_RUNG, {"tier": tier}) or 0) - depth
+        passes = [(silence, min(BATCH, max(0, missing))), (LONG_SILENCES * silence, BATCH)]
+        bells = [
+            Bell(*row)
+            for seconds, most in passes
+            for row in session.execute(_RING_AGAIN, {"tier": tier, "silence": seconds, "most": most})
+        ]
     return sum(dispatch.ring(bell) for bell in bells)

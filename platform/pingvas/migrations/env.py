@@ -14,6 +14,7 @@ def run() -> None:
     with db.engine().connect() as connection:
         context.configure(connection=connection, target_metadata=db.Base.metadata, compare_type=True)
         with context.begin_transaction():
+            connection.execute(text("SET LOCAL lock_timeout = 0"))  # a migration waits as long as it takes
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             context.run_migrations()
 

@@ -14,6 +14,7 @@ from pingvas.web.schema import Body, Query
 B = TypeVar("B", bound=Body)
 Q = TypeVar("Q", bound=Query)
 
+_TOO_DEEP = "The JSON is nested too deep"
 MAX_ERRORS = 50  # of a megabyte of unknown fields, fifty say enough
 
 
@@ -39,7 +40,10 @@ def body(request: Request, model: type[B]) -> B:
             "The body must be a JSON object", errors=[problem((), "a JSON object is expected", "type")]
         )
     if b"\\u" in data:
-        _check_text(document)
+        try:
+            _check_text(document)
+        except RecursionError:  # newer Pythons parse deeper than they recurse
+            raise Malformed(_TOO_DEEP) from None
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
@@ -121,7 +125,7 @@ def _json(raw: bytes) -> Any:
     try:
         return json.loads(raw.decode(), parse_constant=_no_constant, object_pairs_hook=_unique)
     except RecursionError:
-        raise Malformed("The JSON is nested too deep") from None
+        raise Malformed(_TOO_DEEP) from None
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are such
         raise Malformed(f"The body is not JSON: {error}") from None
 

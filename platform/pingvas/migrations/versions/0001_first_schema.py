@@ -124,10 +124,15 @@ def upgrade() -> None:
         sa.Column("captured", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("monthly >= 0 AND purchased >= 0", name=op.f("ck_holds_parts")),
+        sa.CheckConstraint("monthly + purchased IN (0, quote)", name=op.f("ck_holds_whole")),
+        sa.CheckConstraint("captured BETWEEN 0 AND quote", name=op.f("ck_holds_captured")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_holds_user_id")),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_holds")),
     )
-    op.create_index("ix_holds_open", "holds", ["job_id"], unique=False, postgresql_where="settled_at IS NULL")
+    op.create_index(
+        "ix_holds_open", "holds", ["user_id"], unique=False, postgresql_where="settled_at IS NULL"
+    )
     op.create_table(
         "images",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -274,6 +279,10 @@ def upgrade() -> None:
             name=op.f("ck_ledger_entries_account"),
         ),
         sa.CheckConstraint("amount <> 0", name=op.f("ck_ledger_entries_amount")),
+        sa.CheckConstraint(
+            "account IN ('monthly', 'purchased', 'held', 'receivable', 'grants', 'revenue')",
+            name=op.f("ck_ledger_entries_known_account"),
+        ),
         sa.ForeignKeyConstraint(
             ["transaction_id"], ["ledger_transactions.id"], name=op.f("fk_ledger_entries_transaction_id")
         ),
