@@ -92,7 +92,7 @@ class TooMany(PingvasError):
     def __init__(
         self, detail: str = "", *, policy: str, limit: int, retry_after: int = 1, **extra: Any
     ) -> None:
-        # The fields of the IETF draft "RateLimit header fields for HTTP": a named quota and what is left of it.
+        # As in the IETF draft "RateLimit header fields for HTTP": a named quota and what is left.
         headers = {
             "Retry-After": str(retry_after),
             "RateLimit-Policy": f'"{policy}";q={limit}',
