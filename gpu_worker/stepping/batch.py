@@ -133,7 +133,8 @@ def denoise(
     Classifier-free guidance: arXiv 2207.12598, formula 6, in diffusers' form.
     """
     family = trajectories[0].family
-    dtype = family.denoiser(pipe).dtype
+    # Its own `dtype` walks over every module: milliseconds of each step.
+    dtype = next(family.denoiser(pipe).parameters()).dtype
     outs = []
     for one in layout.passes:
         latents = inputs[one.pictures].to(dtype)
