@@ -17,7 +17,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 .PHONY: help run test lint bench-engine bench-gpu clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/.run ## Start everything and make a first picture (ARGS=--once: end after it)
 	@$(VENV)/bin/pingvas up $(ARGS)

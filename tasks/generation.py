@@ -68,7 +68,7 @@ def _end_early(held: Claim, pulse: Pulse, error: EngineError) -> Outcome:
     if pulse.stale:
         return Outcome.STALE
     if isinstance(error, Cancelled):
-        return lifecycle.cancelled(held)
+        return lifecycle.cancelled(held, error.gpu_seconds or 0.0)
     if isinstance(error, EngineStopped):
         return lifecycle.hand_back(held)
     log.warning("job %s attempt %s failed", held.job_id, held.attempt, exc_info=error)

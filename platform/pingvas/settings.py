@@ -79,7 +79,9 @@ class Settings(BaseSettings):
     lease_seconds: Seconds = Field(
         30, description="A running job unheard of for so long is given to another worker."
     )
-    heartbeat_seconds: Seconds = Field(10, description="How often a worker renews its leases.")
+    heartbeat_seconds: Seconds = Field(
+        2, description="How often a worker renews its leases, and hears of cancelled jobs."
+    )
     sweep_seconds: Seconds = Field(15, description="Period of the sweep over leases and unanswered rows.")
     ring_again_seconds: Seconds = Field(
         60, description="A waiting row is rung again after so long at the earliest."

@@ -14,7 +14,7 @@ from pingvas.accounts.register import register
 from pingvas.billing import ledger, reconcile, wallets
 from pingvas.billing.ledger import Account
 from pingvas.billing.models import LedgerEntry, LedgerTransaction
-from pingvas.errors import InsufficientCredits
+from pingvas.errors import InsufficientCredits, Invalid
 
 pytestmark = pytest.mark.usefixtures("clean_db")
 
@@ -100,6 +100,12 @@ def test_one_business_key_posts_once(user_id: UUID) -> None:
     assert ledger.grant(user_id, 5, business_key="order:1")
     assert not ledger.grant(user_id, 5, business_key="order:1")
     assert balances(user_id) == (100, 5, 0)
+
+
+@pytest.mark.parametrize("amount", [0, 10**12 + 1, -(10**20)])
+def test_a_grant_beyond_reason_is_refused(user_id: UUID, amount: int) -> None:
+    with pytest.raises(Invalid, match="grant"):
+        ledger.grant(user_id, amount, business_key="gift:1")
 
 
 def test_a_hundred_parallel_holds_with_credits_for_ten_give_ten(user_id: UUID) -> None:

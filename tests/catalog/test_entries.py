@@ -8,7 +8,7 @@ import pytest
 
 from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
-from pingvas.errors import Conflict, Invalid
+from pingvas.errors import Conflict, Invalid, NotFound
 
 pytestmark = pytest.mark.usefixtures("clean_db")
 
@@ -70,6 +70,25 @@ def test_what_cannot_be_a_model_is_refused_and_nothing_is_added(
     with pytest.raises(Invalid, match=named):
         entries.add_entry(slug, location, **options)
     assert len(entries.list_entries()) == 1
+
+
+def test_a_single_file_must_be_one_and_tell_its_family(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"\x00" * 100)
+    with pytest.raises(Invalid, match="no safetensors file"):
+        entries.add_entry("mine", str(file))
+    file.write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(Invalid, match="--family"):
+        entries.add_entry("mine", str(file))
+    assert entries.add_entry("mine", str(file), family="sdxl").location == str(file)
+
+
+def test_a_model_can_be_taken_out_again() -> None:
+    entries.add_entry("mine", "owner/name")
+    entries.remove_entry("mine")
+    assert entries.find("mine") is None
+    with pytest.raises(NotFound, match="mine"):
+        entries.remove_entry("mine")
 
 
 def test_a_folder_without_an_index_is_no_model(tmp_path: Path) -> None:

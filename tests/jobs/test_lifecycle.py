@@ -107,7 +107,7 @@ def test_a_zombie_changes_nothing(user_id: UUID) -> None:
     assert lifecycle.complete(zombie, [picture()], 1) is Outcome.STALE
     assert lifecycle.fail(zombie, FINAL) is Outcome.STALE
     assert lifecycle.hand_back(zombie) is Outcome.STALE
-    assert lifecycle.cancelled(zombie) is Outcome.STALE
+    assert lifecycle.cancelled(zombie, 1.0) is Outcome.STALE
     assert lifecycle.complete(heir, [picture()], 1) is Outcome.DONE
     assert spendable(user_id) == 99
 
@@ -202,9 +202,10 @@ def test_cancelling_a_running_job_asks_its_worker(user_id: UUID) -> None:
     held = claimed(job_id)
     assert lifecycle.cancel(user_id, job_id) is Outcome.ASKED
     assert lifecycle.renew(held) is Outcome.ASKED
-    assert lifecycle.cancelled(held) is Outcome.DONE
-    assert row(job_id).status == "cancelled"
-    assert spendable(user_id) == 100
+    assert lifecycle.cancelled(held, 1.5) is Outcome.DONE
+    job = row(job_id)
+    assert (job.status, job.credits_consumed, job.gpu_seconds) == ("cancelled", 2, 1.5)
+    assert spendable(user_id) == 98
 
 
 def test_a_cancelled_job_is_not_retried_when_its_worker_is_lost(user_id: UUID) -> None:

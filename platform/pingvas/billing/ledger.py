@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from pingvas import clock, db, ids
 from pingvas.billing.models import Hold, LedgerEntry, LedgerTransaction, Wallet
-from pingvas.errors import InsufficientCredits, NotFound
+from pingvas.errors import InsufficientCredits, Invalid, NotFound
 
 
 class Account(StrEnum):
@@ -28,6 +28,7 @@ class Account(StrEnum):
     REVENUE = "revenue"
 
 
+MAX_GRANT = 10**12
 OF_USER = frozenset({Account.MONTHLY, Account.PURCHASED, Account.HELD, Account.RECEIVABLE})
 IN_WALLET = (Account.MONTHLY, Account.PURCHASED, Account.HELD)
 Legs = Mapping[Account, int]
@@ -152,8 +153,11 @@ def grant(
         False when this business key has been posted before.
 
     Raises:
+        Invalid: the amount is zero or beyond any wallet.
         InsufficientCredits: more would be taken back than there is.
     """
+    if not 0 < abs(amount) <= MAX_GRANT:
+        raise Invalid(f"A grant is 1 to {MAX_GRANT} credits, or as many below zero; not {amount}.")
     with db.transaction() as session:
         legs = {Account.PURCHASED: amount, Account.GRANTS: -amount}
         return post(session, user_id, business_key, type, legs, description=description)

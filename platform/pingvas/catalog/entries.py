@@ -10,7 +10,7 @@ from pingvas import clock, db
 from pingvas.billing.plans import Tier
 from pingvas.catalog.families import FAMILIES
 from pingvas.catalog.models import CatalogEntry
-from pingvas.errors import Conflict, Invalid
+from pingvas.errors import Conflict, Invalid, NotFound
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -62,6 +62,8 @@ def add_entry(
     family = family or _guess_family(slug, location)
     if family not in FAMILIES:
         raise Invalid(f"Unknown family {family!r}; known are {', '.join(FAMILIES)}.")
+    if location.endswith(".safetensors") and family in ("tiny", "other"):
+        raise Invalid(f"A single file does not say how to load it; name its --family, and not {family!r}.")
     traits = FAMILIES[family]
     max_side = traits.max_side if max_side is None else max_side
     price_factor = traits.price_factor if price_factor is None else price_factor
@@ -111,10 +113,32 @@ def _location(location: str) -> str:
     if path.suffix == ".safetensors":
         if not path.is_file():
             raise Invalid(f"There is no file {location}.")
+        if not _is_safetensors(path):
+            raise Invalid(f"{location} is no safetensors file.")
         return str(path.resolve())
     if HUB_ID.fullmatch(location):
         return location
     raise Invalid(f"{location} is no model folder, no .safetensors file and no hub id (owner/name).")
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Look at the header: its length in eight bytes, little-endian, then that much JSON."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return 2 <= length <= path.stat().st_size - 8 and file.read(1) == b"{"
+
+
+def remove_entry(slug: str) -> None:
+    """Take a model out of the catalogue; its jobs that still wait fail and cost nothing.
+
+    Raises:
+        NotFound: there is no such model.
+    """
+    with db.transaction() as session:
+        entry = session.get(CatalogEntry, slug)
+        if entry is None:
+            raise NotFound(f"The catalogue has no model {slug!r}.")
+        session.delete(entry)
 
 
 def _guess_family(slug: str, location: str) -> str:
@@ -123,6 +147,7 @@ def _guess_family(slug: str, location: str) -> str:
     text = (index.read_text(encoding="utf-8") if index.is_file() else f"{slug} {location}").lower()
     signs = {
         "sdxl": ("stablediffusionxl", "sdxl", "stable-diffusion-xl"),
+        "sd3": ("stablediffusion3", "stable-diffusion-3", "sd3"),
         "flux": ("fluxpipeline", "flux"),
         "sd2": ("stable-diffusion-2",),
         "sd15": ("stablediffusionpipeline", "sd15", "stable-diffusion-v1", "sd-v1"),

@@ -26,6 +26,15 @@ FAMILIES = {
     "sd15": Family(DIFFUSION_SAMPLERS, 512, 1024),
     "sd2": Family(DIFFUSION_SAMPLERS, 768, 1024),
     "sdxl": Family(DIFFUSION_SAMPLERS, 1024, 1536, default_cfg_scale=5.0, price_factor=1.5),
+    "sd3": Family(
+        FLOW_SAMPLERS,
+        1024,
+        1536,
+        side_multiple=16,
+        default_steps=28,
+        default_scheduler="flow_euler",
+        price_factor=1.5,
+    ),
     "flux": Family(
         FLOW_SAMPLERS,
         1024,

@@ -36,7 +36,7 @@ def list_models() -> None:
 @click.argument("location")
 @click.option("--family", type=click.Choice(sorted(FAMILIES)), help="Kind of model [default: guessed].")
 @click.option("--max-side", type=int, help="Largest side in pixels [default: the family's].")
-@click.option("--price-factor", type=float, help="Credits for a GPU second [default: the family's].")
+@click.option("--price-factor", type=float, help="Weight of a step in quotes [default: the family's].")
 @click.option(
     "--min-tier", type=click.Choice([tier.value for tier in Tier]), default="free", show_default=True
 )
@@ -63,3 +63,13 @@ def add(
             title=title,
         )
     console.done(f"{entry.slug}: {entry.family} from {entry.location}")
+
+
+@group.command("remove")
+@click.argument("slug")
+@data_dir_option
+def remove(slug: str) -> None:
+    """Take a model out of the catalogue."""
+    with rows():
+        entries.remove_entry(slug)
+    console.done(f"{slug} is no longer offered")

@@ -1,6 +1,7 @@
 """`pingvas up`: everything on one machine, started, proven by a picture, kept running."""
 
 import importlib.util
+import os
 import shlex
 import shutil
 import socket
@@ -24,6 +25,7 @@ from pingvas.embedded import DataFolder, running
 
 FIRST_ORDER = {"prompt": "a red circle on a blue background", "model": "tiny", "seed": 42}
 _GPU_EXTRA = ("torch", "diffusers", "transformers", "accelerate", "safetensors")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 _LOCK_SECONDS = 1.0  # longer than another command looks whether the folder is in use
@@ -57,6 +59,8 @@ def command(
     if once and no_first_picture:
         raise click.UsageError("--once and --no-first-picture together would do nothing.")
     place = Place(DataFolder(settings.get().data_dir), host, port, flower_port)
+    if host in _LOOPBACK:  # then every client reaches us by this address, and events can carry it too
+        os.environ.setdefault(settings.variable("public_url"), place.url)
     wishes = Wishes(once, not no_first_picture, output)
     with listening() as waiter:
         run = _Run(place, wishes, waiter)

@@ -66,7 +66,8 @@ def latest_progress(job_id: str | UUID) -> dict[str, Any] | None:
         log.warning("progress of job %s not read: %s", job_id, error)
         return None
     # A new attempt begins with a `status`: the steps before it are another attempt's.
-    last = next((event for event in newest if event.type in ("progress", "status")), None)
+    told = (event for event in newest if event.type == "progress" or not event.last)
+    last = next(told, None)
     return last.data if last is not None and last.type == "progress" else None
 
 

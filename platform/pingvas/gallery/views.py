@@ -17,6 +17,7 @@ from pingvas.web.urls import base_url
 
 bp = Blueprint("gallery", tag="Pictures")
 
+ELSEWHERE = {302: "Where the bytes are, for a while", 304: "You have them (`If-None-Match`)"}
 FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -61,7 +62,7 @@ def show(image_id: str) -> ImageReply:
 
 
 @bp.get("/images/<image_id>/content")
-@endpoint(errors=(NotFound,), media_type="image/png")
+@endpoint(errors=(NotFound,), media_type="image/png", also=ELSEWHERE)
 def content(image_id: str) -> Response:
     """Fetch a picture
 
@@ -74,7 +75,7 @@ def content(image_id: str) -> Response:
 
 
 @bp.get("/images/<image_id>/thumbnail")
-@endpoint(query=ThumbnailQuery, errors=(NotFound,), media_type="image/webp")
+@endpoint(query=ThumbnailQuery, errors=(NotFound,), media_type="image/webp", also=ELSEWHERE)
 def thumbnail(image_id: str, query: ThumbnailQuery) -> Response:
     """Fetch a picture's thumbnail"""
     image = _own(image_id)

@@ -38,8 +38,8 @@ def one(user_id: UUID, job_id: UUID) -> Found:
             raise NotFound
         images = pictures.of_jobs(session, [job.id])[job.id]
         position = _position(session, job)
-    running = job.status == Status.IN_PROGRESS
-    return Found(job, images, position, events.latest_progress(job.id) if running else None)
+    begun = job.status not in (Status.PENDING, Status.COMPLETED)
+    return Found(job, images, position, events.latest_progress(job.id) if begun else None)
 
 
 def of_user(user_id: UUID, status: str | None = None) -> Select[Job]:

@@ -224,21 +224,24 @@ def cancel(user_id: UUID, job_id: UUID) -> Outcome:
     return Outcome.DONE
 
 
-def cancelled(held: Claim) -> Outcome:
-    """End a running job whose worker has stopped it on request; its whole hold is released."""
+def cancelled(held: Claim, gpu_seconds: float) -> Outcome:
+    """End a running job whose worker has stopped it on request; the GPU seconds it used are charged.
+
+    Were they free, submitting and cancelling in turn would be a way to have the GPU for nothing.
+    """
     with db.transaction() as session:
         ledger.lock(session, held.user_id)
-        job = _finish(session, held, {"lease_expires_at": None})
+        job = _finish(session, held, {"lease_expires_at": None, "gpu_seconds": gpu_seconds})
         if job is None:
             return Outcome.STALE
-        _end_cancelled(session, job)
+        _end_cancelled(session, job, cost(gpu_seconds) if gpu_seconds else 0)
     return Outcome.DONE
 
 
-def _end_cancelled(session: Session, job: Job) -> None:
+def _end_cancelled(session: Session, job: Job, charge: int = 0) -> None:
     job.status, job.completed_at = Status.CANCELLED, clock.now()
     session.flush()
-    job.credits_consumed = ledger.settle(session, job.id, 0)
+    job.credits_consumed = ledger.settle(session, job.id, charge)
     events.changed(session, job)
     dispatch.refill(session, job.user_id)
 

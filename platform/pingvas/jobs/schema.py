@@ -20,6 +20,7 @@ def _not_blank(text: str) -> str:
 
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT), AfterValidator(_not_blank)]
+JobStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled"]
 Side = Annotated[int, Field(ge=64, le=MAX_SIDE)]
 
 
@@ -75,9 +76,9 @@ class JobAccepted(Reply):
     """An accepted job; `estimated_credits` is the most it can cost."""
 
     job_id: str
-    status: str
+    status: JobStatus
     estimated_credits: int
-    estimated_wait_seconds: float
+    estimated_wait_seconds: int
     links: Links
 
 
@@ -128,7 +129,7 @@ class JobReply(Reply):
 
     job_id: str
     kind: str
-    status: Literal["pending", "in_progress", "completed", "failed", "cancelled"]
+    status: JobStatus
     tier: str
     model: str
     prompt: str
@@ -153,7 +154,7 @@ class JobReply(Reply):
 class JobsQuery(PageQuery):
     """Which jobs to list."""
 
-    status: Literal["pending", "in_progress", "completed", "failed", "cancelled"] | None = None
+    status: JobStatus | None = None
 
 
 class CancelReply(Reply):

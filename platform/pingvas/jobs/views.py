@@ -1,5 +1,7 @@
 """Routes of generation."""
 
+import math
+
 from flask import Response, request
 
 from pingvas import db, events, ids
@@ -30,11 +32,18 @@ from pingvas.web.urls import base_url
 bp = Blueprint("jobs", tag="Generation")
 
 SUBMIT_ERRORS = (InsufficientCredits, TierRequired, QueueFull)
+LOCATION = {"Location": "Path of the job."}
 
 
 @bp.post("/generate")
 @endpoint(
-    body=GenerateBody, reply=JobAccepted, status=202, errors=SUBMIT_ERRORS, scope="generate", idempotent=True
+    body=GenerateBody,
+    reply=JobAccepted,
+    status=202,
+    errors=SUBMIT_ERRORS,
+    scope="generate",
+    idempotent=True,
+    reply_headers=LOCATION,
 )
 def generate(body: GenerateBody) -> Answer:
     """Accept a job
@@ -45,7 +54,14 @@ def generate(body: GenerateBody) -> Answer:
 
 
 @bp.post("/generation/create")
-@endpoint(body=GenerateBody, reply=JobAccepted, errors=SUBMIT_ERRORS, scope="generate", idempotent=True)
+@endpoint(
+    body=GenerateBody,
+    reply=JobAccepted,
+    errors=SUBMIT_ERRORS,
+    scope="generate",
+    idempotent=True,
+    reply_headers=LOCATION,
+)
 def create(body: GenerateBody) -> Answer:
     """Accept a job (older clients)
 
@@ -60,9 +76,9 @@ def _accept(body: GenerateBody) -> Answer:
     path = f"/api/v1/jobs/{accepted.job.id}"
     reply = JobAccepted(
         job_id=str(accepted.job.id),
-        status=Status.PENDING,
+        status="pending",
         estimated_credits=accepted.job.credits_quoted,
-        estimated_wait_seconds=accepted.wait_seconds,
+        estimated_wait_seconds=math.ceil(accepted.wait_seconds),
         links=Links(self=path, cancel=f"{path}/cancel", events=f"{path}/events"),
     )
     return Answer(reply, headers={"Location": path})
@@ -97,7 +113,13 @@ def list_jobs(query: JobsQuery) -> Answer:
 
 
 @bp.get("/jobs/<job_id>")
-@endpoint(reply=JobReply, errors=(NotFound,))
+@endpoint(
+    reply=JobReply,
+    errors=(NotFound,),
+    headers={
+        "Prefer": "`wait=30`: hold the answer until the job ends, for so many seconds (1 to 60) at most."
+    },
+)
 def show(job_id: str) -> JobReply:
     """Show a job
 
@@ -114,11 +136,17 @@ def _reply(found: Found) -> JobReply:
 
 
 @bp.post("/jobs/<job_id>/cancel")
-@endpoint(reply=CancelReply, errors=(NotFound, AlreadyFinished), scope="generate")
+@endpoint(
+    reply=CancelReply,
+    errors=(NotFound, AlreadyFinished),
+    scope="generate",
+    also={202: "It runs: its worker was asked to stop at its next step"},
+)
 def cancel(job_id: str) -> Answer:
     """Cancel a job
 
-    200: cancelled. 202: its worker was asked to stop at its next step.
+    A waiting job is cancelled at once and costs nothing. A running one is stopped at its next step and costs
+    the GPU seconds it has used.
     """
     job = ids.parse(job_id)
     outcome = lifecycle.cancel(auth.current().id, job)
@@ -128,7 +156,12 @@ def cancel(job_id: str) -> Answer:
 
 
 @bp.get("/jobs/<job_id>/events")
-@endpoint(errors=(NotFound,), media_type="text/event-stream")
+@endpoint(
+    errors=(NotFound,),
+    media_type="text/event-stream",
+    also={204: "The event in `Last-Event-ID` was the last one"},
+    headers={"Last-Event-ID": "Resume after this event."},
+)
 def stream(job_id: str) -> Response:
     """Follow a job (server-sent events)
 

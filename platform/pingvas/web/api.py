@@ -45,6 +45,9 @@ class Contract:
     media_type: str
     consumes: str | None
     max_bytes: int | None
+    also: dict[int, str]
+    headers: dict[str, str]
+    reply_headers: dict[str, str]
 
 
 class Blueprint(APIBlueprint):
@@ -67,6 +70,9 @@ def endpoint(
     media_type: str = JSON,
     consumes: str | None = None,
     max_bytes: int | None = None,
+    also: dict[int, str] | None = None,
+    headers: dict[str, str] | None = None,
+    reply_headers: dict[str, str] | None = None,
 ) -> Callable[[Callable[P, Result]], Callable[..., Response]]:
     """Make a function a view.
 
@@ -82,11 +88,27 @@ def endpoint(
         media_type: content type of an answer that is no JSON.
         consumes: content type (without parameters) of a body that the view reads from `flask.request` itself.
         max_bytes: largest body, where it is not `max_body_bytes` of the settings.
+        also: what other statuses below 400 mean, for the documentation.
+        headers: what request headers of its own mean, for the documentation.
+        reply_headers: what headers of its own the answer has, for the documentation.
     """
     if idempotent and public:
         raise TypeError("an idempotent call needs an account to keep its key")
     contract = Contract(
-        body, query, reply, status, errors, public, scope, idempotent, media_type, consumes, max_bytes
+        body,
+        query,
+        reply,
+        status,
+        errors,
+        public,
+        scope,
+        idempotent,
+        media_type,
+        consumes,
+        max_bytes,
+        also or {},
+        headers or {},
+        reply_headers or {},
     )
 
     def decorate(view: Callable[P, Result]) -> Callable[..., Response]:

@@ -131,6 +131,7 @@ def _describe(method: str, operation: Json, contract: Contract, refs: dict[type[
         operation["requestBody"] = {"required": True, "content": {contract.consumes: {}}}
     operation["responses"] = {
         str(contract.status): _success(contract, refs),
+        **{str(status): _other(contract, status, refs) for status in contract.also},
         **_problems(contract, method, has_path),
     }
     operation["security"] = [] if contract.public else [{"bearerAuth": []}, _COOKIE_AUTH]
@@ -171,6 +172,14 @@ def _header_parameters(contract: Contract) -> Iterator[Json]:
             f"twice; that answer carries `{idempotency.REPLAYED}: true`.",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         }
+    for name, description in contract.headers.items():
+        yield {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "description": description,
+            "schema": {"type": "string"},
+        }
 
 
 def _success(contract: Contract, refs: dict[type[BaseModel], Json]) -> Json:
@@ -179,11 +188,20 @@ def _success(contract: Contract, refs: dict[type[BaseModel], Json]) -> Json:
         headers[idempotency.REPLAYED] = {"schema": {"const": "true"}}
     if contract.reply and issubclass(contract.reply, Page):
         headers["Link"] = {"description": 'The next page, rel="next".', "schema": {"type": "string"}}
+    for name, description in contract.reply_headers.items():
+        headers[name] = {"description": description, "schema": {"type": "string"}}
     answer: Json = {"description": "Done", "headers": headers}
     if contract.reply:
         answer["content"] = {contract.media_type: {"schema": refs[contract.reply]}}
     elif contract.status != 204:
         answer["content"] = {contract.media_type: {}}
+    return answer
+
+
+def _other(contract: Contract, status: int, refs: dict[type[BaseModel], Json]) -> Json:
+    answer = _success(contract, refs) | {"description": contract.also[status]}
+    if status == 204 or status >= 300:
+        answer.pop("content", None)
     return answer
 
 
