@@ -13,6 +13,11 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 NEEDS := setup.cfg setup.py pyproject.toml constraints.txt
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
+# pip says what it fetches, which takes minutes the first time; what is there already is no news.
+NEWS := | { grep -v '^Requirement already satisfied' || true; }
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 .DEFAULT_GOAL := help
 .PHONY: help run test lint bench-engine bench-gpu clean
 
@@ -44,11 +49,11 @@ clean: ## Remove the environment and caches; data in var/ stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.run: $(VENV)/.torch $(NEEDS)
-	$(PIP) install -c constraints.txt -e '.[gpu]'
+	$(PIP) install -c constraints.txt -e '.[gpu]' $(NEWS)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch $(NEEDS)
-	$(PIP) install -c constraints.txt -e '.[gpu,dev]'
+	$(PIP) install -c constraints.txt -e '.[gpu,dev]' $(NEWS)
 	@touch $@
 
 $(VENV)/.torch: constraints.txt | $(VENV)/bin/python

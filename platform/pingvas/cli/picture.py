@@ -35,7 +35,7 @@ class Picture:
         """Return it all in one line."""
         left = "unlimited" if self.unlimited else f"{self.balance} left"
         took = f"{self.seconds:.1f} s ({self.gpu_seconds:.1f} s on the device)"
-        return f"{self.file}  {took}, {self.credits} credits charged, {left}"
+        return f"{self.file}  {took}, {self.credits} credit{'' if self.credits == 1 else 's'} charged, {left}"
 
 
 def make(client: Client, order: dict[str, Any], file: Path, pause: Pause = time.sleep) -> Picture:
