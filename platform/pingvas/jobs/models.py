@@ -30,6 +30,21 @@ class Status(StrEnum):
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
+class TierState(Base):
+    """What operators have said of a tier; a tier without a row is open.
+
+    Paused: nothing of it is put on the broker or started. Draining: no new job is accepted, what waits runs.
+    """
+
+    __tablename__ = "tier_states"
+    __table_args__ = (CheckConstraint("state IN ('open','paused','draining')", name="state"),)
+
+    tier: Mapped[str] = mapped_column(String(16), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    changed_at: Mapped[datetime]
+    changed_by: Mapped[str] = mapped_column(String(200))
+
+
 class Job(Base):
     """One request for pictures.
 
