@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from celery.signals import worker_init, worker_shutting_down
 
-from celeryconfig import TIERS
 from gpu_worker.builtin import BUILTIN_TINY
 from gpu_worker.config import EngineConfig
 from pingvas import settings
+from pingvas.billing.plans import Tier
 
 if TYPE_CHECKING:
     from gpu_worker.engine import Engine
@@ -42,7 +42,7 @@ def engine() -> "Engine":
 @worker_init.connect
 def _start(sender: Any, **_: object) -> None:
     """Load the engine while the worker connects, if this worker serves a tier at all."""
-    if not set(sender.app.amqp.queues.consume_from).isdisjoint(TIERS):
+    if not set(sender.app.amqp.queues.consume_from).isdisjoint(Tier):
         try:
             EngineConfig.from_env(os.environ)
         except ValueError as error:

@@ -1,0 +1,143 @@
+"""POST /generate against a bare view that only calls `apply_async`: throughput, latency, processor time.
+
+Both run under granian with two processes, on the same PostgreSQL and Redis, in turns (A-B-B-A). Every
+request has a customer of its own with credits and free places, so each one is held, written and rung.
+"""
+
+import json
+import socket
+from collections.abc import Iterator
+from itertools import count
+from statistics import median
+
+import psutil
+from sqlalchemy import text
+
+from gpu_worker.bench import tables
+from pingvas import clock, db, ids
+from pingvas.accounts import keys
+from tasks.bench import load, stand
+from tasks.bench.load import Load
+from tasks.bench.stand import Stand
+
+CUSTOMERS = 8_000
+PER_CUSTOMER = 3  # the places of a studio customer
+CONNECTIONS = 16
+SECONDS = 4.0
+TURNS = "ABBAABBA"
+ORDER = {"prompt": "a red circle on a blue background", "model": "tiny", "seed": 42}
+
+_USERS = text("""
+    INSERT INTO users (id, email, password_hash, tier, created_at)
+    SELECT id, id || '@example.com', '', 'studio', :now FROM unnest(CAST(:ids AS uuid[])) AS id""")
+_WALLETS = text("""
+    INSERT INTO wallets (user_id, monthly, purchased, held, last_reset_at, resets_at)
+    SELECT id, 15000, 0, 0, :now, :now FROM users""")
+_KEYS = text("""
+    INSERT INTO api_keys (id, user_id, name, prefix, key_hash, scopes, created_at, last_used_at)
+    SELECT id, id, 'bench', 'pv_', hash, ARRAY['generate', 'read'], :now, :now
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[])) AS made(id, hash)""")
+
+
+class _Side:
+    """One of the two servers, and what its rounds came to."""
+
+    def __init__(self, name: str, process: psutil.Process, port: int, requests: Iterator[bytes]) -> None:
+        self.name = name
+        self.process = process
+        self.port = port
+        self.requests = requests
+        self.rounds: list[Load] = []
+        self.cpu: dict[str, list[float]] = {}
+
+    def round(self, seconds: float, others: dict[str, psutil.Process]) -> None:
+        processes = {"its own": self.process, **others}
+        before = {name: stand.cpu_seconds(process) for name, process in processes.items()}
+        made = load.run(self.port, self.requests, connections=CONNECTIONS, seconds=seconds, status=202)
+        for name, process in processes.items():
+            used = stand.cpu_seconds(process) - before[name]
+            self.cpu.setdefault(name, []).append(1e3 * used / len(made.latencies))
+        if made.refused:
+            raise SystemExit(f"{self.name}: {made.refused} of {len(made.latencies)} were not answered 202")
+        self.rounds.append(made)
+
+
+def main() -> None:
+    """Print the table."""
+    with stand.running() as bench:
+        tokens = customers()
+        ours = _Side("POST /generate", *_api(bench), _ours(tokens))
+        bare = _Side("bare `apply_async`", *_bare(bench), _bare_requests())
+        for side in (ours, bare):
+            side.round(1.0, bench.servers)  # warms up pools and caches
+            side.rounds.clear()
+            side.cpu.clear()
+        for turn in TURNS:
+            (ours if turn == "A" else bare).round(SECONDS, bench.servers)
+        _report(ours, bare)
+
+
+def _report(ours: _Side, bare: _Side) -> None:
+    rows = [_row(side) for side in (bare, ours)]
+    ratio = median(made.rate for made in ours.rounds) / median(made.rate for made in bare.rounds)
+    columns = ("", "requests/s", "p50", "p99", "CPU/request", "PostgreSQL", "Redis")
+    tables.show(f"POST /generate ÷ bare view = {ratio:.2f} (bar >= 0.60, goal >= 0.80)", columns, rows)
+
+
+def _row(side: _Side) -> tuple[str, ...]:
+    latencies = [each for made in side.rounds for each in made.latencies]
+    return (
+        side.name,
+        tables.spread([made.rate for made in side.rounds]),
+        f"{1e3 * median(latencies):.1f} ms",
+        f"{1e3 * tables.percentile(latencies, 0.99):.1f} ms",
+        *(f"{median(side.cpu[name]):.2f} ms" for name in ("its own", "postgres", "redis")),
+    )
+
+
+def customers(number: int = CUSTOMERS) -> list[str]:
+    """Write studio customers with credits; return their API keys."""
+    tokens = [f"{keys.MARK}bench-{i}" for i in range(number)]
+    users = [ids.new() for _ in tokens]
+    values = {"now": clock.now(), "ids": users, "hashes": [keys.digest(key) for key in tokens]}
+    with db.transaction() as session:
+        for statement in (_USERS, _WALLETS, _KEYS):
+            wanted = {name: values[name] for name in statement.compile().params}
+            session.execute(statement, wanted)
+        session.execute(text("ANALYZE users, wallets, api_keys"))
+    return tokens
+
+
+def _ours(tokens: list[str]) -> Iterator[bytes]:
+    body = json.dumps(ORDER).encode()
+    for _ in range(PER_CUSTOMER):
+        for token in tokens:
+            yield load.post("/api/v1/generate", body, token)
+    raise SystemExit("more requests than customers have places for; raise CUSTOMERS")
+
+
+def _bare_requests() -> Iterator[bytes]:
+    return (load.post("/", b"{}") for _ in count())
+
+
+def _api(bench: Stand) -> tuple[psutil.Process, int]:
+    argv = ("--interface", "asgi", "--workers", "2", "--no-access-log", "pingvas.asgi:app")
+    return _granian(bench, "api", argv, "/healthz")
+
+
+def _bare(bench: Stand) -> tuple[psutil.Process, int]:
+    argv = ("--interface", "wsgi", "--workers", "2", "--blocking-threads", "4", "--no-access-log")
+    return _granian(bench, "bare", (*argv, "tasks.bench.bare:app"), "/")
+
+
+def _granian(bench: Stand, name: str, argv: tuple[str, ...], path: str) -> tuple[psutil.Process, int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    process = bench.start(name, "granian", "--host", "127.0.0.1", "--port", str(port), *argv)
+    stand.wait_until_answers(f"http://127.0.0.1:{port}{path}")
+    return process, port
+
+
+if __name__ == "__main__":
+    main()
