@@ -3,7 +3,7 @@
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     )
     job_deadline_seconds: Seconds = Field(300, description="Running time after which a job is stopped.")
     max_attempts: int = Field(3, ge=1, le=20, description="Attempts before a job is failed.")
+    routing: Literal["tier", "family"] = Field(
+        "tier", description="`family`: each tier has a queue per model family, for workers that hold few."
+    )
     worker_concurrency: int = Field(4, ge=1, le=64, description="Jobs one GPU worker has in flight.")
     worker_grace_seconds: float = Field(20, ge=0, description="Time a stopping worker lets its step finish.")
     log_level: str = Field(

@@ -3,15 +3,13 @@
 import json
 import logging
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from pingvas import settings
+from pingvas.events.connection import client as connected
 from pingvas.events.model import CHANNEL, START, Event, stream_key
 
 MAX_LENGTH: Final = 1_000
@@ -28,7 +26,7 @@ def publish(job_id: str | UUID, type: str, data: Mapping[str, Any]) -> str | Non
     after the commit. `type` is `status`, `progress`, `completed` or `failed`; the last two, and a
     `status` that says `cancelled`, end the stream for everybody who follows it.
     """
-    client = _client(settings.get().events_url)
+    client = connected(settings.get().events_url)
     if client is None:
         return None
     key = stream_key(job_id)
@@ -45,7 +43,7 @@ def publish(job_id: str | UUID, type: str, data: Mapping[str, Any]) -> str | Non
 
 def read(job_id: str | UUID, after: str = START) -> list[Event]:
     """Return the events after the position `after`, oldest first; empty when Redis cannot be reached."""
-    client = _client(settings.get().events_url)
+    client = connected(settings.get().events_url)
     if client is None:
         return []
     try:
@@ -57,7 +55,7 @@ def read(job_id: str | UUID, after: str = START) -> list[Event]:
 
 def latest_progress(job_id: str | UUID) -> dict[str, Any] | None:
     """Return the data of the newest `progress` event of the attempt that runs, or None when there is none."""
-    client = _client(settings.get().events_url)
+    client = connected(settings.get().events_url)
     if client is None:
         return None
     try:
@@ -83,19 +81,3 @@ def parse(entries: Any) -> list[Event]:
         for id, entry in entries  # noqa: A001 (Redis calls it so)
         if "type" in entry and "data" in entry
     ]
-
-
-@lru_cache(maxsize=4)
-def _client(url: str) -> "redis.Redis[str] | None":
-    """Return the process's client. It never retries: a repeated XADD could append an event twice."""
-    if not url:
-        log.warning("neither REDIS_URL nor BROKER_URL is set: events are not published")
-        return None
-    return redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_connect_timeout=0.5,
-        socket_timeout=1.0,
-        socket_keepalive=True,
-        retry=Retry(NoBackoff(), 0),
-    )

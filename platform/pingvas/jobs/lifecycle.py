@@ -2,7 +2,7 @@
 
     pending -> in_progress -> completed | failed | cancelled        retry: in_progress -> pending
 
-Zero rows changed means that somebody else won, which is an outcome and not an error. `attempt` fences:
+A row is born pending, in the database function `accept_jobs` (migration 0004). Zero rows changed means that somebody else won, which is an outcome and not an error. `attempt` fences:
 a worker that wakes up after its lease was given away carries an old attempt and changes nothing.
 Transactions that touch money lock the wallet before the job, always in this order.
 Moments that hosts compare (leases, back-offs) are the database's: no two hosts' clocks agree.
@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from pingvas import clock, db, settings
+from pingvas import clock, db, settings, workers
 from pingvas.billing import ledger
 from pingvas.errors import AlreadyFinished, NotFound
 from pingvas.gallery import pictures
 from pingvas.gallery.pictures import Stored
-from pingvas.jobs import dispatch, events
+from pingvas.jobs import dispatch, events, tiers
 from pingvas.jobs.models import Job, Status
 from pingvas.jobs.quote import cost
 
@@ -63,21 +64,16 @@ class Failure:
     retryable: bool
 
 
-def create(session: Session, job: Job) -> None:
-    """Insert a new job as pending."""
-    job.status, job.attempt, job.failures, job.created_at = Status.PENDING, 0, 0, clock.now()
-    job.run_after = _from_now(0)
-    session.add(job)
-    events.changed(session, job)
-
-
 def claim(job_id: UUID, worker: str) -> Claim | None:
-    """Take a pending job under a lease; None when it is not there to take (a stale or doubled message)."""
+    """Take a pending job under a lease; None when it is not there to take (a stale or doubled message).
+
+    A job of a paused tier is not taken either: it forgets that it was rung, and waits for the tier to open.
+    """
     # Who rang has seen that the job is due; only a stray message meets one that was not rung.
     due = or_(Job.rung_at.is_not(None), Job.run_after <= func.clock_timestamp())
     query = (
         update(Job)
-        .where(Job.id == job_id, Job.status == Status.PENDING, due)
+        .where(Job.id == job_id, Job.status == Status.PENDING, due, Job.tier.not_in(tiers.paused()))
         .values(
             status=Status.IN_PROGRESS,
             attempt=Job.attempt + 1,
@@ -91,6 +87,7 @@ def claim(job_id: UUID, worker: str) -> Claim | None:
     with db.transaction() as session:
         job = session.scalars(query).one_or_none()
         if job is None:
+            tiers.put_aside(session, job_id)
             return None
         events.changed(session, job)
         return held_by(job)
@@ -219,6 +216,8 @@ def cancel(user_id: UUID, job_id: UUID) -> Outcome:
             raise AlreadyFinished(f"The job is {job.status}.")
         if job.status == Status.IN_PROGRESS:
             job.cancel_requested_at = job.cancel_requested_at or clock.now()
+            if job.worker is not None:
+                db.after_commit(partial(workers.wake, job.worker, job.id))
             return Outcome.ASKED
         _end_cancelled(session, job)
     return Outcome.DONE

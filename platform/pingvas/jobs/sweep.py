@@ -23,6 +23,7 @@ from pingvas.jobs.models import Job
 log = logging.getLogger(__name__)
 
 BATCH = 200
+ALL_PLACES = 1_000_000  # what no limit means to the query
 WORKER_LOST = Failure("WORKER_LOST", "The worker that ran this job was lost.", retryable=True)
 
 _EXPIRED = text("""
@@ -35,6 +36,7 @@ _UNRUNG = text("""
     JOIN users ON users.id = waiting.user_id
     JOIN unnest(:tiers, :places) AS plan(tier, places) ON plan.tier = users.tier
     WHERE waiting.status = 'pending' AND waiting.rung_at IS NULL AND waiting.run_after <= clock_timestamp()
+    AND waiting.tier NOT IN (SELECT tier FROM tier_states WHERE state = 'paused')
     GROUP BY waiting.user_id, plan.places
     HAVING plan.places > (
         SELECT count(*) FROM jobs AS taken WHERE taken.user_id = waiting.user_id
@@ -50,6 +52,7 @@ _RING_AGAIN = text("""
     UPDATE jobs SET rung_at = clock_timestamp() WHERE id IN (
         SELECT id FROM jobs
         WHERE status = 'pending' AND tier = :tier AND rung_at < clock_timestamp() - :silence
+        AND tier NOT IN (SELECT tier FROM tier_states WHERE state = 'paused')
         ORDER BY rung_at LIMIT :most FOR UPDATE SKIP LOCKED)
     RETURNING id, tier, model, priority, attempt""")
 
@@ -89,7 +92,7 @@ def _return_lease(job_id: UUID) -> bool:
 def refill_users() -> int:
     """Ring for waiting jobs whose user has a free place: retries whose back-off has passed, first of all."""
     limits = {tier: plans.limit(plan.max_concurrent_jobs) for tier, plan in plans.table().items()}
-    places = [dispatch.ALL_PLACES if most is None else most for most in limits.values()]
+    places = [ALL_PLACES if most is None else most for most in limits.values()]
     values = {"tiers": [tier.value for tier in limits], "places": places, "batch": BATCH}
     with db.transaction() as session:
         users = list(session.execute(_UNRUNG, values).scalars())
