@@ -1,4 +1,4 @@
-"""What a job's wait was predicted to be when it was accepted, so that predictions can be held against what came."""
+"""What a job's wait was predicted to be when it was accepted, to hold predictions against what came."""
 
 import sqlalchemy as sa
 from alembic import op
