@@ -28,6 +28,9 @@ def generate_image(job_id: str) -> str:
     held = lifecycle.claim(UUID(job_id), worker.name())
     if held is None:
         return "not pending"
+    if not worker.holds(held.model):
+        log.warning("job %s: this worker does not hold %s, it goes to another", job_id, held.model)
+        return lifecycle.hand_back(held).value
     with heartbeat.keep(held, partial(worker.cancel, _request_id(held))) as pulse:
         try:
             outcome = _run(held)

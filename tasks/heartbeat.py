@@ -54,6 +54,18 @@ class Heartbeat:
             with self._changed:
                 del self._pulses[key]
 
+    def running(self) -> int:
+        """Return how many attempts run here."""
+        with self._changed:
+            return len(self._pulses)
+
+    def look(self, job_id: UUID) -> None:
+        """Renew a job's lease now, and so hear at once whether it was cancelled."""
+        with self._changed:
+            pulses = [pulse for pulse in self._pulses.values() if pulse.held.job_id == job_id]
+        for pulse in pulses:
+            self._beat(pulse)
+
     def _run(self) -> None:
         pause = threading.Event()
         while True:
