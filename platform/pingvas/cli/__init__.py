@@ -10,8 +10,9 @@ _COMMANDS = {
     "doctor": ("pingvas.cli.doctor:command", "Check this machine and the instance on it."),
     "generate": ("pingvas.cli.generate:command", "Make a picture."),
     "models": ("pingvas.cli.models:group", "Look after the catalogue of models."),
-    "queues": ("pingvas.cli.queues:command", "Show what waits and runs."),
+    "queues": ("pingvas.cli.queues:group", "Show what waits and runs; pause and drain tiers."),
     "up": ("pingvas.cli.up:command", "Start everything on this machine and make a first picture."),
+    "worker": ("pingvas.cli.worker:command", "Run a worker."),
     "user": ("pingvas.cli.users:group", "Look after accounts."),
 }
 

@@ -2,15 +2,15 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pingvas import settings
 from pingvas.embedded import DataFolder
+from pingvas.jobs import routing
 
-GPU_QUEUES = "enterprise,studio,pro,starter,free"
-CONTROL_QUEUE = "control"
 _API_PROCESSES = 2
-_CONTROL_THREADS = 4
+CONTROL_THREADS = 4
 _STOP_SECONDS = 10.0
 
 
@@ -58,15 +58,16 @@ def api(place: Place) -> Program:
 
 
 def gpu_worker(place: Place) -> Program:
-    """Return the worker that makes pictures; its queues are listed highest tier first."""
+    """Return the worker that makes pictures, of every tier and family."""
     config = settings.get()
-    argv = _worker(place, "gpu", GPU_QUEUES, config.worker_concurrency)
+    argv = worker(_name(place, "gpu"), routing.queue_names(), config.worker_concurrency)
     return Program("gpu-worker", argv, stop_seconds=config.worker_grace_seconds + _STOP_SECONDS)
 
 
 def control_worker(place: Place) -> Program:
     """Return the worker of sweeps and clean-up, which need no GPU."""
-    return Program("control-worker", _worker(place, "control", CONTROL_QUEUE, _CONTROL_THREADS))
+    argv = worker(_name(place, "control"), [routing.CONTROL], CONTROL_THREADS)
+    return Program("control-worker", argv)
 
 
 def beat(place: Place) -> Program:
@@ -92,11 +93,15 @@ def environment(program: Program) -> dict[str, str]:
     return {**os.environ, "PYTHONUNBUFFERED": "1", **program.environment}
 
 
-def _worker(place: Place, name: str, queues: str, threads: int) -> tuple[str, ...]:
-    # The port keeps instances apart that share a broker and a machine.
-    options = ["-n", f"{name}-{place.port}@%h", "-Q", queues, "-P", "threads", "-c", str(threads), "-E"]
+def worker(name: str, queues: Sequence[str], threads: int) -> tuple[str, ...]:
+    """Return the arguments of a Celery worker: queues highest tier first, threads as many as jobs at once."""
+    options = ["-n", f"{name}@%h", "-Q", ",".join(queues), "-P", "threads", "-c", str(threads), "-E"]
     # Gossip and mingle let workers know each other; ours meet in the database.
     return (*_celery("worker"), *options, "--without-gossip", "--without-mingle", "--loglevel", _level())
+
+
+def _name(place: Place, kind: str) -> str:
+    return f"{kind}-{place.port}"  # the port keeps instances apart that share a broker and a machine
 
 
 def _celery(command: str) -> tuple[str, ...]:

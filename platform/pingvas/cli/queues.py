@@ -1,43 +1,132 @@
-"""`pingvas queues`: what waits and runs."""
+"""`pingvas queues`: what waits and runs, and the operators' word on each tier."""
 
+import getpass
+import logging
+import socket
+import sys
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import click
+from rich import box
+from rich.console import Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
-from pingvas import embedded, settings
+from pingvas import embedded, settings, workers
+from pingvas.billing.plans import Tier
 from pingvas.cli import console
 from pingvas.cli.console import CommandError, data_dir_option
-from pingvas.jobs import dispatch, queues
+from pingvas.jobs import dispatch, queues, sweep, tiers
+from pingvas.jobs.tiers import State
+
+T = TypeVar("T")
 
 _WATCH_SECONDS = 1.0
+_STYLES = {State.OPEN: "green", State.PAUSED: "red", State.DRAINING: "yellow"}
+_COLUMNS = ("waiting", "running", "messages", "wait p50", "p90", "workers", "slots")
 
 
-@click.command("queues")
+@click.group("queues", invoke_without_command=True)
 @click.option("--watch", is_flag=True, help="Go on until Ctrl-C.")
 @data_dir_option
-def command(watch: bool) -> None:
-    """Show each tier's queue: jobs waiting and running, and messages on the broker."""
+@click.pass_context
+def group(context: click.Context, watch: bool) -> None:
+    """Show each tier: its state, jobs waiting and running, messages on the broker, and who serves it.
+
+    Ends with status 1 when the database or the broker could not be asked.
+    """
+    logging.getLogger("pingvas").setLevel(logging.ERROR)  # what is away stands below the table
+    _attach()
+    if context.invoked_subcommand is not None:
+        return
+    if watch:
+        _watch()
+        return
+    view, away = _view()
+    console.out.print(view)
+    sys.exit(1 if away else 0)
+
+
+@group.command("pause")
+@click.argument("tier", type=click.Choice(list(Tier)))
+def pause(tier: str) -> None:
+    """Start no more jobs of TIER; new ones are accepted and wait."""
+    _change(tier, State.PAUSED)
+
+
+@group.command("drain")
+@click.argument("tier", type=click.Choice(list(Tier)))
+def drain(tier: str) -> None:
+    """Accept no more jobs of TIER; those that wait still run."""
+    _change(tier, State.DRAINING)
+
+
+@group.command("resume")
+@click.argument("tier", type=click.Choice(list(Tier)))
+def resume(tier: str) -> None:
+    """Let TIER accept and start jobs again."""
+    _change(tier, State.OPEN)
+    sweep.refill_users()  # what waited is rung now, and not at the next sweep
+
+
+def _change(tier: str, state: State) -> None:
+    before = tiers.change(tier, state, by=f"{getpass.getuser()}@{socket.gethostname()}")
+    console.done(f"{tier} is {state}" + ("" if before.state is state else f", it was {before.state}"))
+
+
+def _attach() -> None:
     embedded.attach()
     config = settings.get()
     if not (config.database_url and config.broker_url):
         raise CommandError(f"Nothing runs on {config.data_dir.absolute()}. Start it with: pingvas up")
-    if not watch:
-        console.out.print(_table())
-        return
-    with Live(_table(), console=console.out, auto_refresh=False) as live:
-        while True:
-            time.sleep(_WATCH_SECONDS)
-            live.update(_table(), refresh=True)
 
 
-def _table() -> Table:
-    table = Table("tier")
-    for name in ("waiting", "running", "on the broker"):
+def _watch() -> None:
+    with Live(_view()[0], console=console.out, auto_refresh=False) as live:
+        try:
+            while True:
+                time.sleep(_WATCH_SECONDS)
+                live.update(_view()[0], refresh=True)
+        except KeyboardInterrupt:
+            pass  # how watching ends
+
+
+def _view() -> tuple[Group, bool]:
+    """Return what is to be seen, and whether a server that knows some of it is away."""
+    rows, no_rows = _asked(queues.snapshot)
+    states, _ = _asked(tiers.states)
+    messages, no_messages = _asked(dispatch.depths)
+    table = Table("tier", "state", box=box.SIMPLE_HEAD)
+    for name in _COLUMNS:
         table.add_column(name, justify="right")
-    messages = dispatch.depths()
-    for queue in queues.snapshot():
-        counts = (queue.waiting, queue.running, messages[queue.tier])
-        table.add_row(queue.tier, *(str(count) for count in counts))
-    return table
+    found = {row.tier: row for row in rows or ()}
+    there = workers.live()
+    for tier in Tier:
+        state = states[tier].state if states else None
+        shown = f"[{_STYLES[state]}]{state}[/]" if state else "?"
+        row = found.get(tier.value)
+        counts = (row.waiting, row.running) if row else ("?", "?")
+        waits = (_duration(row.wait.p50), _duration(row.wait.p90)) if row else ("?", "?")
+        serving = [worker for worker in there if tier in worker.tiers]
+        cells = (*counts, messages[tier] if messages else "?", *waits, len(serving))
+        table.add_row(tier.value, shown, *map(str, cells), str(sum(worker.slots for worker in serving)))
+    notes = [f"[red]{escape(note)}[/red]" for note in (no_rows, no_messages) if note]
+    return Group(table, *notes), bool(notes)
+
+
+def _asked(question: Callable[[], T]) -> tuple[T | None, str]:
+    """Return the answer, or why there is none."""
+    try:
+        return question(), ""
+    except console.expected_errors() as error:
+        return None, console.explain(error)
+
+
+def _duration(seconds: float) -> str:
+    """Return a wait as people say it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.0f} h"
