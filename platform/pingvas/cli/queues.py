@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _WATCH_SECONDS = 1.0
 _STYLES = {State.OPEN: "green", State.PAUSED: "red", State.DRAINING: "yellow"}
-_COLUMNS = ("waiting", "running", "messages", "wait p50", "p90", "workers", "slots")
+_COLUMNS = ("waiting", "running", "messages", "wait p50 / p90", "workers / slots")
 
 
 @click.group("queues", invoke_without_command=True)
@@ -109,10 +109,12 @@ def _view() -> tuple[Group, bool]:
         shown = f"[{_STYLES[state]}]{state}[/]" if state else "?"
         row = found.get(tier.value)
         counts = (row.waiting, row.running) if row else ("?", "?")
-        waits = (_duration(row.wait.p50), _duration(row.wait.p90)) if row else ("?", "?")
+        wait = f"{_duration(row.wait.p50)} / {_duration(row.wait.p90)}" if row else "?"
         serving = [worker for worker in there if tier in worker.tiers]
-        cells = (*counts, messages[tier] if messages else "?", *waits, len(serving))
-        table.add_row(tier.value, shown, *map(str, cells), str(sum(worker.slots for worker in serving)))
+        slots = f"{len(serving)} / {sum(worker.slots for worker in serving)}"
+        table.add_row(
+            tier.value, shown, *map(str, (*counts, messages[tier] if messages else "?", wait, slots))
+        )
     notes = [f"[red]{escape(note)}[/red]" for note in (no_rows, no_messages) if note]
     return Group(table, *notes), bool(notes)
 
