@@ -3,8 +3,10 @@
 from celery import Celery
 
 from pingvas import domains
+from tasks import broker
 
 domains.load()
+broker.install()
 app = Celery("pingvas")
 app.config_from_object("celeryconfig")
 

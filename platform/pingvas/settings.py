@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
 
+_REDIS, _RABBITMQ = ("redis", "rediss"), ("amqp", "amqps")
+
 
 class SettingsError(Exception):
     """A setting has no usable value; the text names the variable and what it takes."""
@@ -44,10 +46,12 @@ class Settings(BaseSettings):
     broker_url: str = Field(
         "",
         validation_alias=_named("BROKER_URL"),
-        description="Celery broker (Redis); empty: the embedded server.",
+        description="Celery broker, Redis or RabbitMQ (`amqp://`); empty: the embedded Redis.",
     )
     redis_url: str = Field(
-        "", validation_alias=_named("REDIS_URL"), description="Redis of events; empty: the broker's."
+        "",
+        validation_alias=_named("REDIS_URL"),
+        description="Redis of events; empty: the broker's, if that is Redis.",
     )
     database_pool_size: int = Field(10, ge=1, le=200, description="Connections per process.")
 
@@ -91,6 +95,10 @@ class Settings(BaseSettings):
     routing: Literal["tier", "family"] = Field(
         "tier", description="`family`: each tier has a queue per model family, for workers that hold few."
     )
+    queue_order: Literal["weighted", "strict"] = Field(
+        "weighted",
+        description="`weighted`: below enterprise, tiers share by the plans' weights; `strict`: none shares.",
+    )
     worker_concurrency: int = Field(4, ge=1, le=64, description="Jobs one GPU worker has in flight.")
     worker_grace_seconds: float = Field(20, ge=0, description="Time a stopping worker lets its step finish.")
     log_level: str = Field(
@@ -102,10 +110,17 @@ class Settings(BaseSettings):
     def _postgres(cls, url: str) -> str:
         return _of_scheme(url, "postgresql", "postgres", "postgresql+psycopg")
 
-    @field_validator("broker_url", "redis_url")
+    @field_validator("broker_url")
     @classmethod
-    def _redis(cls, url: str) -> str:
-        return _of_scheme(url, "redis", "rediss")
+    def _broker(cls, url: str) -> str:
+        return _of_scheme(url, *_REDIS, *_RABBITMQ)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: str, info: ValidationInfo) -> str:
+        if not url and is_rabbitmq(info.data.get("broker_url", "")):
+            raise ValueError("needed for events, since the broker is RabbitMQ: redis://…")
+        return _of_scheme(url, *_REDIS)
 
     @field_validator("heartbeat_seconds", mode="after")
     @classmethod
@@ -121,6 +136,11 @@ class Settings(BaseSettings):
     def events_url(self) -> str:
         """Redis URL of the event streams."""
         return self.redis_url or self.broker_url
+
+
+def is_rabbitmq(url: str) -> bool:
+    """Whether a broker's URL is RabbitMQ's; else it is Redis's."""
+    return url.partition("://")[0] in _RABBITMQ
 
 
 def _of_scheme(url: str, *schemes: str) -> str:
