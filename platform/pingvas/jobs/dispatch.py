@@ -5,6 +5,7 @@ one releases the next, so a queue that is first in, first out still takes turns 
 """
 
 import logging
+import threading
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -14,19 +15,22 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from pingvas import db
+from pingvas import db, settings
 from pingvas.billing import ledger, plans
 from pingvas.billing.plans import Tier
+from pingvas.jobs import routing
 
 if TYPE_CHECKING:
     from celery import Celery
 
 log = logging.getLogger(__name__)
 
+_making = threading.Lock()
+
 BrokerAway = OperationalError  # what kombu makes of every transport's own errors
 
 GENERATE = "tasks.generation.generate_image"
-RETRY_PRIORITY, INTERACTIVE_PRIORITY, BATCH_PRIORITY = 0, 3, 6  # on Redis 0 is the highest
+RETRY_PRIORITY, INTERACTIVE_PRIORITY, BATCH_PRIORITY = 0, 3, 6  # the lowest goes first
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,19 @@ class Bell:
     attempt: int
 
 
-@cache
+def wire_priority(priority: int, broker_url: str | None = None) -> int:
+    """Return a priority as the broker counts: Redis takes the lowest number first, RabbitMQ the highest."""
+    url = broker_url or settings.get().broker_url
+    return BATCH_PRIORITY - priority if settings.is_rabbitmq(url) else priority
+
+
 def _celery() -> "Celery":
+    with _making:  # Celery's lazy modules do not stand being imported by two threads at once
+        return _make_celery()
+
+
+@cache
+def _make_celery() -> "Celery":
     from celery import Celery  # takes longer to import than all of the API
 
     app = Celery("pingvas", set_as_current=False)
@@ -53,6 +68,8 @@ def _celery() -> "Celery":
         "interval_start": 0,
         "socket_timeout": 1,
         "socket_connect_timeout": 0.5,
+        "connect_timeout": 0.5,  # RabbitMQ's names
+        "write_timeout": 1,
     }
     return app
 
@@ -88,7 +105,7 @@ def ring(bell: Bell) -> bool:
             GENERATE,
             args=[str(bell.job_id)],
             queue=bell.tier,
-            priority=RETRY_PRIORITY if bell.attempt else priority,
+            priority=wire_priority(RETRY_PRIORITY if bell.attempt else priority),
             argsrepr=f"(job={bell.job_id}, tier={bell.tier}, model={bell.model})",
             kwargsrepr="{}",
             retry=False,
@@ -100,16 +117,18 @@ def ring(bell: Bell) -> bool:
 
 
 def depths() -> dict[str, int]:
-    """Return the number of messages in each tier's queue.
+    """Return the number of messages in each tier's queues.
 
     Raises:
         BrokerAway: it cannot be reached.
     """
-    with _celery().connection_for_read() as connection:
+    app, found = _celery(), dict.fromkeys(map(str, Tier), 0)
+    with app.connection_for_read() as connection:
         try:
-            channel: Any = connection.default_channel
-            # Declared and not only asked for: a queue that no worker has opened yet is simply empty.
-            replies = [channel.queue_declare(queue=tier, durable=True, auto_delete=False) for tier in Tier]
+            for name in routing.all_queues():
+                # Declared and not only asked for: a queue that no worker has opened yet is simply empty.
+                queue: Any = app.amqp.queues[name].bind(connection.default_channel)
+                found[str(routing.tier_of(name))] += int(queue.queue_declare().message_count)
         except (*connection.connection_errors, *connection.channel_errors) as error:
             raise BrokerAway(str(error)) from error
-    return {reply.queue: int(reply.message_count) for reply in replies}
+    return found
