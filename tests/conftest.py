@@ -59,7 +59,7 @@ _STACK = {
     "BROKER_URL": f"redis://:{_REDIS_PASSWORD}@127.0.0.1:{_REDIS_PORT}/1",
 }
 
-from pingvas import db, domains, migrations, settings  # noqa: E402
+from pingvas import cached, db, domains, migrations, settings  # noqa: E402
 from pingvas.billing import reconcile  # noqa: E402
 from pingvas.cli import programs  # noqa: E402
 from pingvas.cli.programs import Place, Program  # noqa: E402
@@ -115,6 +115,7 @@ def clean_db(database: str, broker: str) -> None:
     with db.transaction() as session:
         session.execute(text(f"TRUNCATE {', '.join(tables)}"))
         session.execute(text("DELETE FROM catalog_entries WHERE location NOT LIKE 'builtin:%'"))
+    cached.forget_all()
 
 
 @pytest.fixture

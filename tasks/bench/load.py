@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Load:
-    """What one round did: seconds of each answered request, and how many answers had another status."""
+    """What one round did: seconds of each answered request; how many had another status, and one of these."""
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     refused: int = 0
+    example: bytes = b""
 
     @property
     def rate(self) -> float:
@@ -49,15 +50,15 @@ async def _connection(port: int, requests: Iterator[bytes], end: float, wanted: 
     try:
         while (sent := time.perf_counter()) < end:
             writer.write(next(requests))
-            if not await _answer(reader, wanted):
-                load.refused += 1
+            answer = await _answer(reader)
+            if not answer.startswith(wanted):
+                load.refused, load.example = load.refused + 1, answer
             load.latencies.append(time.perf_counter() - sent)
     finally:
         writer.close()
 
 
-async def _answer(reader: asyncio.StreamReader, wanted: bytes) -> bool:
+async def _answer(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
     length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-    await reader.readexactly(int(length or 0))
-    return head.startswith(wanted)
+    return head + await reader.readexactly(int(length or 0))

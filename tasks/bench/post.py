@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import count
 from statistics import median
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 from sqlalchemy import text
 
 from gpu_worker.bench import tables
@@ -58,7 +58,7 @@ class _Side:
             used = stand.cpu_seconds(process) - before[name]
             self.cpu.setdefault(name, []).append(1e3 * used / len(made.latencies))
         if made.refused:
-            raise SystemExit(f"{self.name}: {made.refused} of {len(made.latencies)} were not answered 202")
+            raise SystemExit(f"{self.name}: {made.refused} answers, such as {made.example!r}")
         self.rounds.append(made)
 
 

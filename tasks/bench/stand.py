@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from pingvas import domains, embedded, migrations
 from pingvas.embedded import DataFolder, process
@@ -70,7 +70,7 @@ def wait_until_answers(url: str) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(url, timeout=5).close()
+            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 (our own address)
         except urllib.error.HTTPError:
             return
         except OSError:

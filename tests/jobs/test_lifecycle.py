@@ -40,7 +40,7 @@ def _books_balance_in_the_end() -> Iterator[None]:
 
 
 def submitted(user_id: UUID, tier: str = "free") -> UUID:
-    return submit.submit(user_id, tier, ORDER).job.id
+    return submit.submit(user_id, tier, ORDER).job_id
 
 
 def claimed(job_id: UUID, worker: str = "worker-1") -> Claim:

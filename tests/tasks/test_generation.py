@@ -30,7 +30,7 @@ def _one_engine() -> Iterator[None]:
 def submitted(number: int) -> UUID:
     user = register(f"customer-{number}@example.com", "correct horse battery")
     order = Order(prompt="a red circle on a blue background", seed=number, steps=30 - 2 * number)
-    return submit.submit(user.id, user.tier, order).job.id
+    return submit.submit(user.id, user.tier, order).job_id
 
 
 def test_jobs_of_one_worker_share_steps_and_are_charged_their_share() -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from pingvas import clock
+from pingvas import clock, db
 from pingvas.accounts.models import ApiKey
 from pingvas.errors import NotFound
 
@@ -46,11 +46,12 @@ def revoke(session: Session, user_id: UUID, key_id: UUID) -> None:
         raise NotFound("There is no such API key")
 
 
-def note_use(session: Session, key_id: UUID, last_used_at: datetime | None) -> None:
+def note_use(key_id: UUID, last_used_at: datetime | None) -> None:
     """Remember that a key was used, at most once a minute: a write for each request would make a hot row."""
     now = clock.now()
     if last_used_at is None or last_used_at < now - _USE_NOTED_EVERY:
-        session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now))
+        with db.transaction() as session:
+            session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now))
 
 
 def digest(key: str) -> bytes:

@@ -3,15 +3,20 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, exists, select
-
 from pingvas import clock, db
 from pingvas.accounts import keys, tokens
-from pingvas.accounts.models import ApiKey, RefreshToken, User
 from pingvas.errors import Forbidden
 from pingvas.web.auth import KEY_SCOPES, Principal
 
-_USER = (User.id, User.email, User.tier, User.role, User.suspended_at)
+_BY_KEY = """
+    SELECT users.id, email, tier, role, suspended_at, api_keys.id AS key_id, scopes, last_used_at
+    FROM api_keys JOIN users ON users.id = api_keys.user_id
+    WHERE key_hash = %(hash)s AND revoked_at IS NULL"""
+
+_BY_SIGN_IN = """
+    SELECT id, email, tier, role, suspended_at FROM users WHERE id = %(user)s AND EXISTS (
+        SELECT FROM refresh_tokens AS family WHERE family_id = %(family)s AND family.user_id = users.id
+        AND revoked_at IS NULL AND expires_at > %(now)s)"""
 
 
 def by_token(text: str) -> Principal | None:
@@ -51,36 +56,20 @@ def by_key(text: str) -> Principal | None:
     """
     if not text.startswith(keys.MARK):
         return None
-    found = (
-        select(*_USER, ApiKey.id.label("key_id"), ApiKey.scopes, ApiKey.last_used_at)
-        .join(ApiKey, ApiKey.user_id == User.id)
-        .where(ApiKey.key_hash == keys.digest(text), ApiKey.revoked_at.is_(None))
-    )
-    with db.transaction() as session:
-        row = session.execute(found).one_or_none()
-        if row is None:
-            return None
-        keys.note_use(session, row.key_id, row.last_used_at)
+    rows = db.query(_BY_KEY, {"hash": keys.digest(text)})
+    if not rows:
+        return None
+    row = rows[0]
+    keys.note_use(row.key_id, row.last_used_at)
     return _principal(row, "key", scopes=KEY_SCOPES & frozenset(row.scopes))
 
 
 def _signed_in(user_id: UUID, family_id: UUID, via: Any) -> Principal | None:
-    with db.transaction() as session:
-        row = session.execute(_living(user_id, family_id)).one_or_none()
-    return _principal(row, via, sign_in=family_id) if row else None
+    rows = db.query(_BY_SIGN_IN, {"user": user_id, "family": family_id, "now": clock.now()})
+    return _principal(rows[0], via, sign_in=family_id) if rows else None
 
 
-def _living(user_id: UUID, family_id: UUID) -> Select[*tuple[Any, ...]]:
-    family = exists().where(
-        RefreshToken.family_id == family_id,
-        RefreshToken.user_id == User.id,
-        RefreshToken.revoked_at.is_(None),
-        RefreshToken.expires_at > clock.now(),
-    )
-    return select(*_USER).where(User.id == user_id, family)
-
-
-def _principal(row: Row[*tuple[Any, ...]], via: Any, **more: Any) -> Principal:
+def _principal(row: Any, via: Any, **more: Any) -> Principal:
     if row.suspended_at is not None:
         raise Forbidden("This account is suspended")
     return Principal(row.id, row.email, row.tier, row.role, via, **more)

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from pingvas import clock, db
 from pingvas.billing.plans import Tier
+from pingvas.cached import Cached
 from pingvas.catalog.families import FAMILIES
 from pingvas.catalog.models import CatalogEntry
 from pingvas.errors import Conflict, Invalid, NotFound
@@ -37,9 +38,19 @@ def may_use(tier: str, entry: CatalogEntry) -> bool:
 
 
 def find(slug: str) -> CatalogEntry | None:
-    """Return the entry of a slug, or None."""
+    """Return the entry of a slug, or None. One that was taken out is still found for up to two seconds."""
+    known = _known.get().get(slug)
+    if known is not None:
+        return known
     with db.transaction() as session:
         return session.get(CatalogEntry, slug)
+
+
+def _read() -> dict[str, CatalogEntry]:
+    return {entry.slug: entry for entry in list_entries()}
+
+
+_known = Cached(_read, seconds=2.0)
 
 
 def add_entry(
@@ -89,6 +100,7 @@ def add_entry(
             session.add(entry)
     except IntegrityError:
         raise Conflict(f"The catalogue has a model {slug!r} already.") from None
+    _known.forget()
     return entry
 
 
@@ -139,6 +151,7 @@ def remove_entry(slug: str) -> None:
         if entry is None:
             raise NotFound(f"The catalogue has no model {slug!r}.")
         session.delete(entry)
+    _known.forget()
 
 
 def _guess_family(slug: str, location: str) -> str:

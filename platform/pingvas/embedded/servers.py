@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pingvas import db, settings
+from pingvas import cached, db, settings
 from pingvas.embedded import postgres, process
 from pingvas.embedded import redis as redis_server
 from pingvas.embedded.folder import DataFolder, EmbeddedError, Instance
@@ -157,11 +157,12 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def forget_settings() -> None:
-    """Let the settings and the database engine be made anew from the environment."""
+    """Let the settings, the database engine and what was read with them be made anew from the environment."""
     if db.engine.cache_info().currsize:
         db.engine().dispose()
     db.engine.cache_clear()
     settings.get.cache_clear()
+    cached.forget_all()
 
 
 __all__ = ["EmbeddedError", "Servers", "attach", "database", "end_leftovers", "forget_settings", "running"]

@@ -79,12 +79,10 @@ _RELEASE = text("""
         SELECT id FROM jobs
         WHERE user_id = :user AND status = 'pending' AND rung_at IS NULL AND run_after <= clock_timestamp()
         ORDER BY attempt DESC, priority DESC, id  -- retries, then interactive, then batch
-        LIMIT greatest(0, :places - (
+        LIMIT CASE WHEN CAST(:places AS bigint) IS NOT NULL THEN greatest(0, :places - (
             SELECT count(*) FROM jobs WHERE user_id = :user
-            AND (status = 'in_progress' OR (status = 'pending' AND rung_at IS NOT NULL)))))
+            AND (status = 'in_progress' OR (status = 'pending' AND rung_at IS NOT NULL)))) END)
     RETURNING id, tier, model, priority, attempt""")
-
-ALL_PLACES = 1_000_000  # what no limit means to the query
 
 
 def refill(session: Session, user_id: UUID) -> None:
@@ -92,8 +90,7 @@ def refill(session: Session, user_id: UUID) -> None:
     ledger.lock(session, user_id)  # two refills of one user must not give the same place twice
     tier = session.scalar(text("SELECT tier FROM users WHERE id = :user"), {"user": user_id})
     places = plans.limit(plans.of(str(tier)).max_concurrent_jobs)
-    values = {"user": user_id, "places": ALL_PLACES if places is None else places}
-    for row in session.execute(_RELEASE, values):
+    for row in session.execute(_RELEASE, {"user": user_id, "places": places}):
         db.after_commit(partial(ring, Bell(*row)))
 
 

@@ -2,8 +2,9 @@
 
     pending -> in_progress -> completed | failed | cancelled        retry: in_progress -> pending
 
-A row is born pending, in the database function `accept_jobs` (migration 0004). Zero rows changed means that somebody else won, which is an outcome and not an error. `attempt` fences:
-a worker that wakes up after its lease was given away carries an old attempt and changes nothing.
+A row is born pending, in the database function `accept_jobs` (migration 0004). Zero rows changed means
+that somebody else won, which is an outcome and not an error. `attempt` fences: a worker that wakes up
+after its lease was given away carries an old attempt and changes nothing.
 Transactions that touch money lock the wallet before the job, always in this order.
 Moments that hosts compare (leases, back-offs) are the database's: no two hosts' clocks agree.
 """

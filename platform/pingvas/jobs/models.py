@@ -50,6 +50,7 @@ class Job(Base):
 
     `attempt` is the fencing token: a claim raises it and every later write of that worker carries it.
     `failures` counts the attempts that failed; one handed back by a leaving worker is not among them.
+    `eta_p50` and `eta_p90` are the seconds until its start that were told when it was accepted.
     `rung_at` is when the job was last put on the broker; null while it waits for a free place there.
     """
 
@@ -64,6 +65,12 @@ class Job(Base):
         Index("ix_jobs_pending", "tier", "id", postgresql_where="status = 'pending'"),
         Index("ix_jobs_running", "lease_expires_at", postgresql_where="status = 'in_progress'"),
         Index("ix_jobs_completed", "completed_at", postgresql_where="status = 'completed'"),
+        Index(
+            "ix_jobs_unrung",
+            "user_id",
+            "run_after",
+            postgresql_where="status = 'pending' AND rung_at IS NULL",
+        ),
         Index("ix_jobs_open", "user_id", postgresql_where="status IN ('pending', 'in_progress')"),
     )
 
@@ -77,6 +84,8 @@ class Job(Base):
     prompt: Mapped[str] = mapped_column(Text)
     parameters: Mapped[dict[str, object]] = mapped_column(JSONB)
     credits_quoted: Mapped[int] = mapped_column(BigInteger)
+    eta_p50: Mapped[float | None] = mapped_column(Float)
+    eta_p90: Mapped[float | None] = mapped_column(Float)
     credits_consumed: Mapped[int | None] = mapped_column(BigInteger)
     gpu_seconds: Mapped[float | None] = mapped_column(Float)
     attempt: Mapped[int] = mapped_column(Integer, default=0)

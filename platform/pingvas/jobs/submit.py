@@ -1,23 +1,32 @@
-"""Accepting a job: check it against the catalogue and the plan, price it, hold its price, insert it."""
+"""Accepting jobs: check them against the catalogue and the plan, price them, hold their price, insert them.
 
+Hold, rows and limits are one call of a database function: a request is one round trip after its sign-in.
+"""
+
+import json
 import secrets
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.orm import Session
-
-from pingvas import db, ids
-from pingvas.billing import ledger, plans
+from pingvas import clock, db, ids
+from pingvas.billing import plans
 from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
 from pingvas.catalog.models import CatalogEntry
-from pingvas.errors import Invalid, QueueFull, TierRequired
-from pingvas.jobs import dispatch, eta, lifecycle
-from pingvas.jobs.models import Job
+from pingvas.errors import InsufficientCredits, Invalid, QueueFull, TierRequired
+from pingvas.jobs import dispatch, eta, tiers
+from pingvas.jobs.dispatch import Bell
+from pingvas.jobs.eta import Wait
 from pingvas.jobs.quote import Quote, quote
 
 MAX_SEED = 2**63 - 1
+
+_ACCEPT = """
+    SELECT outcome, amount, rung FROM accept_jobs(
+        %(user)s, %(tier)s, %(metered)s, %(room)s, %(places)s, %(now)s, %(jobs)s)"""
 
 
 @dataclass(frozen=True)
@@ -110,47 +119,73 @@ def price(order: Order, tier: str) -> tuple[Parameters, Quote]:
 class Accepted:
     """A job that is in the books; `wait_seconds` is the median estimate until it starts."""
 
-    job: Job
+    job_id: UUID
+    credits: int
     wait_seconds: float
 
 
 def submit(user_id: UUID, tier: str, order: Order) -> Accepted:
-    """Accept a job in one transaction (hold and row), then ring the tier's queue.
+    """Accept a job: hold and row in one transaction, then ring the tier's queue.
 
     Raises:
         Invalid, TierRequired: see `resolve`.
+        TierDraining: operators let this tier take no new jobs.
         InsufficientCredits: the user cannot pay the quote.
         QueueFull: the user has as many jobs waiting as the plan allows.
     """
-    parameters, priced = price(order, tier)
+    return submit_all(user_id, tier, [order])[0]
+
+
+def submit_all(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accepted]:
+    """Accept several jobs or none; see `submit` for the errors."""
+    tiers.check_open(tier)
+    wait = eta.of_tier(tier)
+    drafts = [_draft(order, tier, wait) for order in orders]
     plan = plans.of(tier)
-    job = Job(
-        id=ids.new(),
-        user_id=user_id,
-        kind="text2image",
-        tier=tier,
-        priority=order.priority,
-        model=order.model,
-        prompt=order.prompt,
-        parameters=asdict(parameters),
-        credits_quoted=priced.credits,
-    )
-    with db.transaction() as session:
-        # The wallet's lock also makes this user's submits take turns, so the count below holds.
-        ledger.hold(session, user_id, job.id, priced.credits, metered=plan.unlimited)
-        wait = eta.estimate(session, tier)
-        _check_room(session, user_id, plan, wait.p50)
-        lifecycle.create(session, job)
-        dispatch.refill(session, user_id)
-    return Accepted(job, wait.p50)
+    values = {
+        "user": user_id,
+        "tier": tier,
+        "metered": plan.unlimited,
+        "room": plans.limit(plan.max_queue_size),
+        "places": plans.limit(plan.max_concurrent_jobs),
+        "now": clock.now(),
+        "jobs": json.dumps(drafts),
+    }
+    (reply,) = db.query(_ACCEPT, values)
+    _check(reply.outcome, reply.amount, drafts, plan, wait.p50)
+    rung = set(reply.rung)
+    for draft in drafts:
+        if UUID(draft["id"]) in rung:
+            bell = Bell(UUID(draft["id"]), tier, draft["model"], draft["priority"], attempt=0)
+            db.after_commit(partial(dispatch.ring, bell))
+    return [Accepted(UUID(draft["id"]), draft["quote"], wait.p50) for draft in drafts]
 
 
-def _check_room(session: Session, user_id: UUID, plan: plans.Plan, wait: float) -> None:
-    room = plans.limit(plan.max_queue_size)
-    if room is None:
-        return
-    query = text("SELECT count(*) FROM jobs WHERE user_id = :user AND status = 'pending'")
-    waiting = session.scalar(query, {"user": user_id}) or 0
-    if waiting >= room:
-        message = f"{waiting} of your jobs are waiting and the {plan.title} plan allows {room}."
+def _draft(order: Order, tier: str, wait: Wait) -> dict[str, Any]:
+    """Return a job as the database function `accept_jobs` (migration 0004) takes it."""
+    parameters, priced = price(order, tier)
+    return {
+        "id": str(ids.new()),
+        "posting": str(ids.new()),  # of the ledger
+        "priority": order.priority,
+        "model": order.model,
+        "prompt": order.prompt,
+        "parameters": vars(parameters),
+        "quote": priced.credits,
+        "eta_p50": wait.p50,
+        "eta_p90": wait.p90,
+    }
+
+
+def _check(
+    outcome: str, amount: int, drafts: Sequence[dict[str, Any]], plan: plans.Plan, wait: float
+) -> None:
+    if outcome == "insufficient":
+        total = sum(draft["quote"] for draft in drafts)
+        raise InsufficientCredits(
+            f"This needs {total} credits and {amount} are available.", required=total, available=amount
+        )
+    if outcome == "queue_full":
+        room = plan.max_queue_size
+        message = f"{amount} of your jobs are waiting and the {plan.title} plan allows {room}."
         raise QueueFull(message, policy="waiting-jobs", limit=room, retry_after=max(1, round(wait)))

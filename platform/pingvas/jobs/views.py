@@ -73,11 +73,11 @@ def create(body: GenerateBody) -> Answer:
 def _accept(body: GenerateBody) -> Answer:
     user = auth.current()
     accepted = submit.submit(user.id, user.tier, body.order())
-    path = f"/api/v1/jobs/{accepted.job.id}"
+    path = f"/api/v1/jobs/{accepted.job_id}"
     reply = JobAccepted(
-        job_id=str(accepted.job.id),
+        job_id=str(accepted.job_id),
         status="pending",
-        estimated_credits=accepted.job.credits_quoted,
+        estimated_credits=accepted.credits,
         estimated_wait_seconds=math.ceil(accepted.wait_seconds),
         links=Links(self=path, cancel=f"{path}/cancel", events=f"{path}/events"),
     )

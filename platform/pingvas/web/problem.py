@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
 import redis.exceptions
 from flask import Flask, Response
 from sqlalchemy import exc
@@ -36,6 +37,8 @@ _UNREACHABLE = (
     exc.OperationalError,
     exc.InterfaceError,
     exc.TimeoutError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
 )
@@ -46,6 +49,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(PingvasError, render)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(exc.DataError, _refused_by_database)
+    app.register_error_handler(psycopg.DataError, _refused_by_database)
     for kind in _UNREACHABLE:
         app.register_error_handler(kind, _unreachable)
     app.register_error_handler(Exception, _unexpected)
@@ -99,9 +103,10 @@ def _unreachable(error: Exception) -> Response:
     return render(Unavailable())
 
 
-def _refused_by_database(error: exc.DataError) -> Response:
+def _refused_by_database(error: Exception) -> Response:
     # A value that passed the models but fits no column, such as an integer beyond 64 bits.
-    log.warning("refused by the database (request %s): %s", request_id.current(), error.orig)
+    said = getattr(error, "orig", error)  # SQLAlchemy's own text repeats the values
+    log.warning("refused by the database (request %s): %s", request_id.current(), said)
     return render(Invalid("A value is out of range"))
 
 

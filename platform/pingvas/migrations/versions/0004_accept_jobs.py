@@ -1,0 +1,101 @@
+"""Jobs are accepted in one round trip; those not rung yet are found without walking past those that are."""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+ACCEPT_JOBS = """
+-- Accept all jobs of a request or none: hold their quotes, write the rows, and say which of them to ring.
+-- outcome: accepted | insufficient (amount: what can be spent) | queue_full (amount: jobs waiting).
+-- p_room: most jobs the user may have waiting; p_places: most on the broker or running; null: no limit.
+CREATE FUNCTION accept_jobs(
+    p_user uuid, p_tier text, p_metered boolean, p_room bigint, p_places bigint, p_now timestamptz,
+    p_jobs jsonb
+) RETURNS TABLE (outcome text, amount bigint, rung uuid[]) LANGUAGE plpgsql AS $$
+DECLARE
+    wallet wallets;
+    spendable bigint;
+    total bigint := (SELECT sum((job ->> 'quote')::bigint) FROM jsonb_array_elements(p_jobs) AS job);
+    waiting bigint := 0;
+    busy bigint := 0;
+BEGIN
+    -- Submits of one user take turns from here on: what follows sees what the one before has committed.
+    SELECT * INTO STRICT wallet FROM wallets WHERE user_id = p_user FOR UPDATE;
+    spendable := wallet.monthly + wallet.purchased;
+    IF total > spendable AND NOT p_metered THEN
+        RETURN QUERY SELECT 'insufficient', spendable, NULL::uuid[];
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM tier_states WHERE tier = p_tier AND state = 'paused') THEN
+        p_places := 0;
+    END IF;
+    IF p_room IS NOT NULL OR p_places > 0 THEN
+        SELECT count(*) FILTER (WHERE status = 'pending'),
+               count(*) FILTER (WHERE status = 'in_progress' OR run_after <= clock_timestamp())
+        INTO waiting, busy FROM jobs WHERE user_id = p_user AND status IN ('pending', 'in_progress');
+    END IF;
+    IF waiting + jsonb_array_length(p_jobs) > p_room THEN
+        RETURN QUERY SELECT 'queue_full', waiting, NULL::uuid[];
+        RETURN;
+    END IF;
+
+    RETURN QUERY
+    WITH asked AS (
+        SELECT *, sum(quote) OVER (ORDER BY n) - quote AS before, (busy + n > p_places) IS NOT TRUE AS rings
+        FROM ROWS FROM (jsonb_to_recordset(p_jobs) AS (
+            id uuid, posting uuid, priority text, model text, prompt text, parameters jsonb, quote bigint,
+            eta_p50 float, eta_p90 float)) WITH ORDINALITY AS job (
+            id, posting, priority, model, prompt, parameters, quote, eta_p50, eta_p90, n)
+    ), drawn AS (  -- monthly credits first: they expire, purchased ones do not
+        SELECT *, CASE WHEN p_metered THEN 0
+                       ELSE greatest(0, least(quote, wallet.monthly - before)) END AS monthly
+        FROM asked
+    ), written AS (
+        INSERT INTO jobs (id, user_id, kind, status, tier, priority, model, prompt, parameters,
+                          credits_quoted, attempt, failures, eta_p50, eta_p90, created_at, run_after, rung_at)
+        SELECT id, p_user, 'text2image', 'pending', p_tier, priority, model, prompt, parameters,
+               quote, 0, 0, eta_p50, eta_p90, p_now, clock_timestamp(), CASE WHEN rings THEN clock_timestamp() END
+        FROM drawn
+    ), held AS (
+        INSERT INTO holds (job_id, user_id, quote, monthly, purchased, created_at)
+        SELECT id, p_user, quote, monthly, CASE WHEN p_metered THEN 0 ELSE quote - monthly END, p_now
+        FROM drawn
+    ), posted AS (
+        INSERT INTO ledger_transactions (id, business_key, type, user_id, job_id, amount, balance_after,
+                                         description, created_at)
+        SELECT posting, format('job:%s:hold', id), 'hold', p_user, id, -quote, spendable - before - quote,
+               'Held for a job', p_now
+        FROM drawn WHERE NOT p_metered
+    ), entered AS (
+        INSERT INTO ledger_entries (transaction_id, user_id, account, amount)
+        SELECT posting, p_user, leg.account, leg.credits
+        FROM drawn, LATERAL (
+            VALUES ('monthly', -monthly), ('purchased', monthly - quote), ('held', quote)
+        ) AS leg (account, credits)
+        WHERE leg.credits <> 0 AND NOT p_metered
+    ), paid AS (
+        UPDATE wallets SET monthly = wallet.monthly - least(total, wallet.monthly),
+                           purchased = wallet.purchased - greatest(0, total - wallet.monthly),
+                           held = wallet.held + total
+        WHERE user_id = p_user AND NOT p_metered
+    )
+    SELECT 'accepted', total, coalesce(array_agg(id ORDER BY n) FILTER (WHERE rings), '{}') FROM drawn;
+END $$"""
+
+
+def upgrade() -> None:
+    op.execute(ACCEPT_JOBS.replace(":hold", r"\:hold"))  # no parameter
+    op.create_index(
+        "ix_jobs_unrung",
+        "jobs",
+        ["user_id", "run_after"],
+        postgresql_where="status = 'pending' AND rung_at IS NULL",
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("ix_jobs_unrung", "jobs")
+    op.execute("DROP FUNCTION accept_jobs")
