@@ -72,7 +72,7 @@ class Engine:
         placement = devices.choose(config)
         self._device = devices.device_name(placement.device)
         self._desk = Desk(config.scheduling, clock)
-        steps = Steps(config.scheduling, config.threads)
+        steps = Steps(config.scheduling, config.threads, placement.device)
         self._supplies = Supplies(config, placement, loader, self._desk.tell, steps.let_go)
         self._encoders = Encoders(config.encode_workers)
         loop = Loop(config, placement, self._desk, self._supplies, steps, self._encoders)

@@ -1,4 +1,4 @@
-"""The GPU thread: schedule, denoise one step for one batch, update; pictures are decoded between steps."""
+"""The GPU thread: schedule, denoise one step for one batch, update; prompts and pictures between steps."""
 
 import logging
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from gpu_worker.memory import Lease, Recovery, SizeKey
 from gpu_worker.meter import Meter
 from gpu_worker.outcomes import as_engine_error, caught
 from gpu_worker.request import ModelSource
-from gpu_worker.scheduling import Batch
+from gpu_worker.scheduling import Batch, Decode, Encode, Errands
 from gpu_worker.stepping.twins import Twins
 from gpu_worker.steps import Steps, failure_of, groups_of, progress_of
 from gpu_worker.stock import StockRun
@@ -53,6 +53,7 @@ class Loop:
         self._meter = Meter(placement)
         recovery = Recovery(can_offload=placement.device.type == "cuda", buckets=config.scheduling.buckets)
         self._attempts = Attempts(recovery, supplies)
+        self._errands = Errands()
         self._denoised: list[Job] = []  # all steps done, not all pictures decoded
         self._since_look = 0
 
@@ -77,16 +78,24 @@ class Loop:
         return True
 
     def _turn(self) -> bool:
-        """One picture decoded and one step made; False when neither was possible."""
+        """A prompt encoded, a picture decoded or a step made; False when none was possible."""
         self._desk.admit()
         for job, reason in self._desk.due():
             self._end(job, reason)
         self._look_after_models()
-        decoded = self._decode_one()
-        step = self._desk.next_step()
-        if step is None:
-            return decoded
-        self._step(*step)
+        batch, jobs = self._desk.next_step() or (None, [])
+        newcomers = {job.entry: job for job in jobs if job.work is None}
+        denoised = {job.entry: job for job in self._denoised if self._supplies.lease(job.request.model)}
+        match self._errands.choose(batch, newcomers, list(denoised)):
+            case Encode(entry):
+                self._prepare(newcomers[entry])
+            case Decode(entry):
+                self._decode(denoised[entry])
+            case None if batch is not None:
+                self._step(batch, jobs)
+                self._errands.step_made([job.entry for job in self._denoised])
+            case None:
+                return False
         return True
 
     # Models.
@@ -154,17 +163,18 @@ class Loop:
 
     # Steps.
 
-    def _step(self, batch: Batch, jobs: list[Job]) -> None:
-        lease = self._supplies.lease(jobs[0].request.model)
+    def _lease(self, job: Job) -> Lease:
+        lease = self._supplies.lease(job.request.model)
         assert lease is not None, "a need is ready only while its model is in hand"
-        jobs = [job for job in jobs if job.work is not None or self._prepare(job, lease)]
-        for group in groups_of(jobs):
+        return lease
+
+    def _step(self, batch: Batch, jobs: list[Job]) -> None:
+        lease = self._lease(jobs[0])
+        for group in groups_of([job for job in jobs if job.work is not None]):
             self._step_together(batch, group, lease)
 
-    def _prepare(self, job: Job, lease: Lease) -> bool:
-        """Whether it can take its first step now."""
-        if not self._is_in_hand(job, lease):
-            return False
+    def _prepare(self, job: Job) -> None:
+        lease = self._lease(job)
         if self._desk.counts().running == 1:
             self._placement.reset_peak_memory()
         start = self._meter.start()
@@ -176,7 +186,6 @@ class Loop:
             self._end(job, steps)
         elif steps is not None:
             self._desk.set_steps(job, steps)
-        return isinstance(steps, int)
 
     def _step_together(self, batch: Batch, jobs: list[Job], lease: Lease) -> None:
         if not self._is_in_hand(jobs[0], lease):
@@ -220,7 +229,8 @@ class Loop:
                 # The schedule counts this turn below; how many follow is the pipeline's to say.
                 self._desk.set_steps(job, 1 if job.pixels else job.work.turns_left + 1)
         reached = [(job, progress_of(job)) for job in jobs]
-        self._denoised.extend(self._desk.advance(batch))
+        done = self._desk.advance(batch)
+        self._denoised.extend(done)
         for job, progress in reached:
             callback = job.ticket.on_progress
             if callback is None or (isinstance(job.work, StockRun) and job.pixels):
@@ -231,21 +241,14 @@ class Loop:
         for job in jobs:
             if (failure := failure_of(job)) is not None:
                 self._end(job, as_engine_error(failure))
+        for job in done:
+            if isinstance(job.work, StockRun):  # its last turn has decoded
+                self._finish(job)
 
     # Ends.
 
-    def _decode_one(self) -> bool:
-        for job in self._denoised:
-            lease = self._supplies.lease(job.request.model)
-            if isinstance(job.work, StockRun):
-                self._finish(job)
-                return True
-            if lease is not None:
-                self._decode(job, lease)
-                return True
-        return False
-
-    def _decode(self, job: Job, lease: Lease) -> None:
+    def _decode(self, job: Job) -> None:
+        lease = self._lease(job)
         measures = self._attempts.recovery.measures(job.size)
         start = self._meter.start()
         error = self._attempts.attempt(

@@ -23,10 +23,11 @@ from gpu_worker.stock import StockRun
 class Steps:
     """Keeps what outlasts a step: layouts of batches, LoRAs put into models."""
 
-    def __init__(self, scheduling: SchedulingConfig, threads: int | None) -> None:
+    def __init__(self, scheduling: SchedulingConfig, threads: int | None, device: torch.device) -> None:
         self._buckets = scheduling.buckets or tuple(range(1, scheduling.max_rows + 1))
         self._layouts = Layouts(self._buckets)
         self._threads = threads
+        self._device = device
         self._adapters: dict[Any, Adapters] = {}  # by pipeline
         self._twins: Twins | None = None
         self._hold: Callable[[ModelSource], Callable[[], None] | None] | None = None
@@ -67,7 +68,7 @@ class Steps:
         if family is None:
             job.work = StockRun(lease.model, job.request, self._threads)
             return job.work.turns_left
-        job.work = prepare(family, lease.model, job.request, self._adapters_of(lease))
+        job.work = prepare(family, lease.model, job.request, self._adapters_of(lease), self._device)
         return job.work.steps
 
     def step(self, lease: Lease, jobs: Sequence[Job], row_limit: int) -> int:
@@ -106,7 +107,7 @@ class Steps:
             adapters.clear()
 
     def _adapters_of(self, lease: Lease) -> Adapters:
-        return self._adapters.setdefault(lease.pipe, Adapters(lease.pipe))
+        return self._adapters.setdefault(lease.pipe, Adapters(lease.pipe, self._device))
 
     def _twins_for(self, lease: Lease, adapters: Adapters) -> Twins | None:
         """A twin is made of layers as they were loaded; one made before LoRAs came in stays good."""

@@ -25,12 +25,12 @@ from gpu_worker.tickets import Ticket
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Seconds of a device: a step is `launch` + `row` per computed row; `encode` a prompt; `decode` a
-    picture."""
+    """Seconds of a device: a step is `launch` + `row` per computed row; `encode` a request's texts, which
+    are one pass of the text encoder; `decode` a picture."""
 
     launch: float = 0.008
     row: float = 0.002
-    encode: float = 0.007
+    encode: float = 0.0035
     decode: float = 0.010
 
 

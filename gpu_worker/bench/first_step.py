@@ -111,6 +111,7 @@ def report(arrivals: int) -> None:
     for title, costs in (
         ("the schedule alone", Costs(encode=0.0, decode=0.0)),
         ("with prompts and pictures", Costs()),
+        ("the same, 7 ms a prompt", Costs(encode=0.007)),
     ):
         found = simulate(arrivals, costs)
         for unit, values in (

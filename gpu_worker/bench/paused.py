@@ -27,7 +27,8 @@ def trajectory(subject: Subject, size: Size) -> Trajectory:
     """A request as it is before its first step."""
     model = LoadedModel.of(subject.source, subject.bare)
     request = queues.request(subject.source, "paused", size)
-    return prepare(subject.family, model, request, Adapters(subject.bare))
+    device = subject.placement.device
+    return prepare(subject.family, model, request, Adapters(subject.bare, device), device)
 
 
 def held_bytes(one: Trajectory) -> int:

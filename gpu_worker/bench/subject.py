@@ -52,7 +52,7 @@ class Subject:
     @torch.no_grad()
     def bare_rate(self, request: GenerationRequest, rows: int, seconds: float) -> float:
         """Rows per second of nothing but forward passes of `rows` rows, over about `seconds`."""
-        prompt = self.family.encode_prompt(self.bare, request)
+        prompt = self.family.encode_prompt(self.bare, request, self.placement.device)
         conditions = {name: torch.cat([one] * rows) for name, one in prompt.positive.items()}
         factor = self.bare.vae_scale_factor
         shape = (

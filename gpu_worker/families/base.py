@@ -41,8 +41,11 @@ class Family(ABC):
         return False
 
     @abstractmethod
-    def encode_prompt(self, pipe: Any, request: GenerationRequest) -> Prompt:
-        """Run the text encoders. Guidance that costs no second row is a condition."""
+    def encode_prompt(self, pipe: Any, request: GenerationRequest, device: torch.device) -> Prompt:
+        """Run the text encoders, prompt and negative prompt in one pass: on a GPU, where their many small
+        layers wait for the host, two texts take no longer than one. Guidance that costs no second row is a
+        condition. `device`: where the model runs; pipelines look for it in every module.
+        """
 
     @abstractmethod
     def denoise(

@@ -24,11 +24,11 @@ class Flux(FlowFamily):
             return None
         return list(np.linspace(1.0, 1 / steps, steps))
 
-    def encode_prompt(self, pipe: Any, request: GenerationRequest) -> Prompt:
-        text, pooled, _ = pipe.encode_prompt(request.prompt, None, device=pipe._execution_device)
+    def encode_prompt(self, pipe: Any, request: GenerationRequest, device: torch.device) -> Prompt:
+        text, pooled, _ = pipe.encode_prompt(request.prompt, None, device=device)
         conditions = {"text": text, "pooled": pooled}
         if pipe.transformer.config.guidance_embeds:
-            conditions["guidance"] = torch.full([1], request.guidance, device=pipe._execution_device)
+            conditions["guidance"] = torch.full([1], request.guidance, device=device)
         return Prompt(conditions, None)
 
     def denoise(

@@ -19,14 +19,12 @@ class StableDiffusion(Family):
     def is_guided(self, pipe: Any, request: GenerationRequest) -> bool:
         return request.guidance > 1 and not takes_guidance(pipe.unet)
 
-    def encode_prompt(self, pipe: Any, request: GenerationRequest) -> Prompt:
+    def encode_prompt(self, pipe: Any, request: GenerationRequest, device: torch.device) -> Prompt:
         guided = self.is_guided(pipe, request)
-        positive, negative = pipe.encode_prompt(
-            request.prompt, pipe._execution_device, 1, guided, request.negative_prompt or None
-        )
-        return Prompt(
-            {"text": positive, **guidance_condition(pipe, request)}, {"text": negative} if guided else None
-        )
+        texts = [request.prompt, request.negative_prompt] if guided else [request.prompt]
+        embedded, _ = pipe.encode_prompt(texts, device, 1, False)
+        condition = guidance_condition(pipe, request, device)
+        return Prompt({"text": embedded[:1], **condition}, {"text": embedded[1:]} if guided else None)
 
     def denoise(
         self, pipe: Any, latents: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions
@@ -46,10 +44,10 @@ def takes_guidance(unet: Any) -> bool:
     return unet.config.time_cond_proj_dim is not None
 
 
-def guidance_condition(pipe: Any, request: GenerationRequest) -> Conditions:
+def guidance_condition(pipe: Any, request: GenerationRequest, device: torch.device) -> Conditions:
     """The guidance scale as a distilled UNet takes it, (1, D); nothing for any other."""
     if not takes_guidance(pipe.unet):
         return {}
     width = pipe.unet.config.time_cond_proj_dim
     embedding = pipe.get_guidance_scale_embedding(torch.tensor([request.guidance - 1]), embedding_dim=width)
-    return {"guidance": embedding.to(pipe._execution_device, pipe.unet.dtype)}
+    return {"guidance": embedding.to(device, pipe.unet.dtype)}

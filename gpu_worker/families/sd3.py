@@ -21,19 +21,14 @@ class StableDiffusion3(FlowFamily):
     def is_guided(self, pipe: Any, request: GenerationRequest) -> bool:
         return request.guidance > 1
 
-    def encode_prompt(self, pipe: Any, request: GenerationRequest) -> Prompt:
+    def encode_prompt(self, pipe: Any, request: GenerationRequest, device: torch.device) -> Prompt:
         guided = self.is_guided(pipe, request)
-        negative = request.negative_prompt or None
-        text, negative_text, pooled, negative_pooled = pipe.encode_prompt(
-            prompt=request.prompt,
-            prompt_2=None,
-            prompt_3=None,
-            device=pipe._execution_device,
-            do_classifier_free_guidance=guided,
-            negative_prompt=negative,
+        texts = [request.prompt, request.negative_prompt] if guided else [request.prompt]
+        text, _, pooled, _ = pipe.encode_prompt(
+            texts, None, None, device=device, do_classifier_free_guidance=False
         )
-        positive = {"text": text, "pooled": pooled}
-        return Prompt(positive, {"text": negative_text, "pooled": negative_pooled} if guided else None)
+        negative = {"text": text[1:], "pooled": pooled[1:]} if guided else None
+        return Prompt({"text": text[:1], "pooled": pooled[:1]}, negative)
 
     def denoise(
         self, pipe: Any, latents: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions

@@ -20,21 +20,21 @@ class StableDiffusionXL(Family):
     def is_guided(self, pipe: Any, request: GenerationRequest) -> bool:
         return request.guidance > 1 and not takes_guidance(pipe.unet)
 
-    def encode_prompt(self, pipe: Any, request: GenerationRequest) -> Prompt:
+    def encode_prompt(self, pipe: Any, request: GenerationRequest, device: torch.device) -> Prompt:
         guided = self.is_guided(pipe, request)
-        text, negative_text, pooled, negative_pooled = pipe.encode_prompt(
-            prompt=request.prompt,
-            device=pipe._execution_device,
-            do_classifier_free_guidance=guided,
-            negative_prompt=request.negative_prompt or None,
-        )
+        is_zero = not request.negative_prompt and pipe.config.force_zeros_for_empty_prompt
+        texts = [request.prompt, request.negative_prompt] if guided and not is_zero else [request.prompt]
+        text, _, pooled, _ = pipe.encode_prompt(texts, device=device, do_classifier_free_guidance=False)
         # Original size, crop corner, target size: as of a training picture neither scaled nor cropped.
         size = [request.height, request.width, 0, 0, request.height, request.width]
-        sizes = torch.tensor([size], dtype=text.dtype, device=pipe._execution_device)
-        positive = {"text": text, "pooled": pooled, "sizes": sizes, **guidance_condition(pipe, request)}
+        sizes = torch.tensor([size], dtype=text.dtype, device=device)
+        condition = guidance_condition(pipe, request, device)
+        positive = {"text": text[:1], "pooled": pooled[:1], "sizes": sizes, **condition}
         if not guided:
             return Prompt(positive, None)
-        return Prompt(positive, {"text": negative_text, "pooled": negative_pooled, "sizes": sizes})
+        if is_zero:
+            text, pooled = torch.zeros_like(text), torch.zeros_like(pooled)
+        return Prompt(positive, {"text": text[-1:], "pooled": pooled[-1:], "sizes": sizes})
 
     def denoise(
         self, pipe: Any, latents: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions

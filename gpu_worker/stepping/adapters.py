@@ -29,8 +29,9 @@ _Applied = dict[str, tuple[torch.Tensor | None, torch.Tensor]]
 class Adapters:
     """The LoRAs in one pipeline. Used by the GPU thread only: no step may run while layers are changed."""
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, pipe: Any, device: torch.device) -> None:
         self._pipe = pipe
+        self._device = device
         self._names: OrderedDict[LoraSource, str] = OrderedDict()  # the least recently used first
         self._hooked: list[Any] = []
         self._count = 0
@@ -90,15 +91,14 @@ class Adapters:
             self._applied = {}
 
     def _place(self, rows: Sequence[tuple[AdapterUse, ...]]) -> _Applied:
-        device = self._pipe._execution_device
         placed: _Applied = {}
         for source, name in self._names.items():
             found = [(row, weight) for row, uses in enumerate(rows) for one, weight in uses if one == source]
             if found:
                 indices, weights = zip(*found, strict=True)
                 every = len(rows) == 1 or list(indices) == list(range(len(rows)))
-                index = None if every else torch.tensor(indices, device=device)
-                placed[name] = index, torch.tensor(weights, device=device)
+                index = None if every else torch.tensor(indices, device=self._device)
+                placed[name] = index, torch.tensor(weights, device=self._device)
         return placed
 
     def _layers(self) -> Iterator[LoraLayer]:
@@ -119,11 +119,10 @@ class Adapters:
         for handle in self._hooked:
             handle.remove()
         self._hooked.clear()
-        device = self._pipe._execution_device
         for layer in self._layers():
             layer.enable_adapters(False)
             for matrices in (layer.lora_A, layer.lora_B):
-                matrices.to(device)
+                matrices.to(self._device)
             module: Any = layer
             self._hooked.append(module.register_forward_hook(self._add))
 

@@ -23,6 +23,7 @@ def prepare(
     model: LoadedModel,
     request: GenerationRequest,
     adapters: Adapters,
+    device: torch.device,
 ) -> Trajectory:
     """Everything before the first step, as the family's stock pipelines do it for each picture alone.
 
@@ -34,9 +35,9 @@ def prepare(
     begin = _lay_out(family, pipe, scheduler, request)
     uses = uses_of(request)
     with adapters.applied([uses]):
-        prompt = family.encode_prompt(pipe, request)
+        prompt = family.encode_prompt(pipe, request, device)
     generators = generators_of(request)
-    latents, kept = _start(family, pipe, request, scheduler, begin, generators)
+    latents, kept = _start(family, pipe, request, scheduler, begin, generators, device)
     return Trajectory(
         family=family,
         latents=latents,
@@ -104,9 +105,10 @@ def _start(
     scheduler: Any,
     begin: int,
     generators: list[torch.Generator],
+    device: torch.device,
 ) -> tuple[torch.Tensor, Kept | None]:
     """First latents. Each generator's numbers are drawn in the order of the stock pipelines."""
-    device, factor = pipe._execution_device, pipe.vae_scale_factor
+    factor = pipe.vae_scale_factor
     shape = (family.latent_channels(pipe), request.height // factor, request.width // factor)
     most_noise = float(getattr(scheduler, "init_noise_sigma", 1.0))  # flow matching has none: it is 1
     if request.init_image is None:

@@ -165,9 +165,9 @@ def test_only_the_request_at_fault_fails(config: EngineConfig, make_request: Mak
         pipe = load(source, dtype)
         encode = pipe.encode_prompt
 
-        def encode_prompt(prompt: str, *rest: Any, **named: Any) -> Any:
-            positive, negative = encode(prompt, *rest, **named)
-            return (positive * 0 + poison if prompt == "poison" else positive), negative
+        def encode_prompt(texts: list[str], *rest: Any, **named: Any) -> Any:
+            embedded, _ = encode(texts, *rest, **named)
+            return (embedded * 0 + poison if "poison" in texts else embedded), None
 
         def check(module: Any, inputs: Any, named: Any) -> None:
             if (named["encoder_hidden_states"] == poison).all(dim=(1, 2)).any():

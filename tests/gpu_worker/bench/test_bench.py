@@ -54,6 +54,12 @@ def test_first_steps_on_a_simulated_clock_are_the_same_every_time() -> None:
     assert max(found.in_force) <= 1
 
 
+def test_a_payer_is_in_the_next_step_though_prompts_and_pictures_take_time() -> None:
+    found = first_step.simulate(300, Costs())
+    assert percentile(found.in_force, 0.99) <= 1.5
+    assert percentile(found.ticks, 0.99) == 1
+
+
 def test_waits_are_counted_from_the_step_in_force() -> None:
     made = [Step(0.0, 1.0, ("f",), 2), Step(1.0, 2.0, ("f",), 2), Step(4.0, 1.0, ("e", "late"), 2)]
     found = first_step.waits(made, {"e": 2.0, "late": 3.5})

@@ -29,6 +29,7 @@ MakeRequest = Callable[..., GenerationRequest]
 
 # Absolute, in fp32; latents here reach 100, a trained model's stay within 10.
 TOLERANCE = 5e-4
+CPU = torch.device("cpu")
 DIFFUSION = ("ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "unipc", "lcm")
 CASES = [
     *((family, name) for family in ("sd", "tiny", "sdxl") for name in DIFFUSION),
@@ -54,13 +55,13 @@ def together(
     family = family_of(model.pipe)
     assert family is not None
     layouts = layouts or Layouts()
-    adapters = Adapters(model.pipe)
+    adapters = Adapters(model.pipe, CPU)
     running: dict[int, Trajectory] = {}
     tick = 0
     while len(running) < len(guests) or not all(one.finished for one in running.values()):
         for number, guest in enumerate(guests):
             if guest.joins == tick:
-                running[number] = prepare(family, model, guest.request, adapters)
+                running[number] = prepare(family, model, guest.request, adapters, CPU)
         present = [n for n, one in running.items() if not one.finished and tick not in guests[n].absent]
         if present:
             step(model.pipe, [running[n] for n in present], layouts, adapters, row_limit)
