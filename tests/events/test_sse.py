@@ -21,6 +21,17 @@ def progress(job_id: str, step: int) -> str:
     return published
 
 
+def begun(job_id: str) -> str:
+    """Publish what every job's stream begins with."""
+    published = events.publish(job_id, "status", {"status": "in_progress", "attempt": 1})
+    assert published is not None
+    return published
+
+
+def number(place: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in place.split("-"))
+
+
 def test_from_the_first_event_to_the_last(api: "Api") -> None:
     job = api.new_job()
     first = events.publish(job, "status", {"status": "in_progress", "attempt": 1})
@@ -86,7 +97,7 @@ def test_resumption_under_concurrent_publishing(api: "Api", by_query: bool) -> N
             progress(job, step)
         events.publish(job, "completed", {"status": "completed"})
 
-    progress(job, -1)
+    begun(job)
     publisher = Thread(target=publish)
     publisher.start()
     seen: list[int] = []
@@ -103,14 +114,15 @@ def test_resumption_under_concurrent_publishing(api: "Api", by_query: bool) -> N
                 if ended:
                     assert stream.next() is None
                     break
-                seen.append(data["step"])
+                if kind == "progress":
+                    seen.append(data["step"])
     publisher.join()
-    assert seen == list(range(-1, total))
+    assert seen == list(range(total))
 
 
 def test_a_lost_doorbell_costs_a_keep_alive_at_most(api: "Api", events_url: str) -> None:
     job = api.new_job()
-    progress(job, 1)
+    begun(job)
     with api.sse(job) as stream:
         assert stream.next() is not None
         client = redis.Redis.from_url(events_url, decode_responses=True)
@@ -121,7 +133,7 @@ def test_a_lost_doorbell_costs_a_keep_alive_at_most(api: "Api", events_url: str)
 
 def test_silence_is_told(api: "Api") -> None:
     job = api.new_job()
-    progress(job, 1)
+    begun(job)
     with api.sse(job) as stream:
         assert stream.next() is not None
         stream.silence()
@@ -137,7 +149,7 @@ def test_silence_is_told(api: "Api") -> None:
 )
 def test_the_row_ends_a_stream_that_redis_forgot(api: "Api", events_url: str, status: str, kind: str) -> None:
     job = api.new_job()
-    at = progress(job, 1)
+    at = begun(job)
     with api.sse(job) as stream:
         assert stream.next() is not None
         redis.Redis.from_url(events_url).flushdb()
@@ -152,13 +164,87 @@ def test_the_row_ends_a_stream_that_redis_forgot(api: "Api", events_url: str, st
 
 def test_publishing_goes_on_after_a_flush(api: "Api", events_url: str) -> None:
     job = api.new_job()
-    progress(job, 1)
+    begun(job)
     with api.sse(job) as stream:
         assert stream.next() is not None
         redis.Redis.from_url(events_url).flushdb()
         progress(job, 2)
         events.publish(job, "completed", {"status": "completed"})
         assert [data for _, _, data in stream.rest()] == [{"step": 2}, {"status": "completed"}]
+
+
+def test_who_resumes_after_a_flush_hears_the_rest_and_ids_go_on(api: "Api", events_url: str) -> None:
+    job = api.new_job()
+    begun(job)
+    before = progress(job, 1)
+    redis.Redis.from_url(events_url).flushdb()
+    with api.sse(job, {"Last-Event-ID": before}) as stream:
+        told = stream.next()
+        assert told is not None
+        assert told[1:] == ("status", {"job_id": job, "status": "in_progress", "attempt": 1})
+    progress(job, 2)
+    api.row(job, "completed", image_url="/x.png")
+    with api.sse(job, {"Last-Event-ID": told[0]}) as stream:
+        rest = stream.rest()
+    assert [kind for _, kind, _ in rest] == ["progress", "completed"]
+    places = [number(place) for place in (before, told[0], *(place for place, _, _ in rest))]
+    assert places == sorted(set(places))
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_ids_go_on_where_the_new_redis_has_an_earlier_clock(
+    api: "Api", events_url: str, connected: bool
+) -> None:
+    job = api.new_job()
+    client = redis.Redis.from_url(events_url, decode_responses=True)
+    future = "99999999999999-0"
+    status = {"type": "status", "data": '{"status":"in_progress","attempt":1}'}
+    client.xadd(events.stream_key(job), status, id=future)
+    with api.sse(job) as stream:
+        told = [stream.next()]
+        assert told[0] is not None
+        if not connected:
+            stream.response.close()
+        client.flushdb()
+        progress(job, 2)
+        events.publish(job, "completed", {"status": "completed", "attempt": 1})
+        if connected:
+            told += stream.rest()
+    if not connected:
+        with api.sse(job, {"Last-Event-ID": future}) as again:
+            told += again.rest()
+    assert [event[1] for event in told if event] == ["status", "progress", "completed"]
+    places = [number(event[0]) for event in told if event]
+    assert places == sorted(set(places))
+    api.row(job, "completed")
+    with api.sse(job, {"Last-Event-ID": told[-1][0] if told[-1] else ""}) as last:
+        assert last.response.status_code == 204
+
+
+def test_a_beginning_that_redis_forgot_is_told_from_the_row(api: "Api") -> None:
+    job = api.new_job()
+    later = progress(job, 7)  # all that was published since
+    with api.sse(job) as stream:
+        first, second = stream.next(), stream.next()
+    assert first is not None
+    assert first[1:] == ("status", {"job_id": job, "status": "in_progress", "attempt": 1})
+    assert second == (later, "progress", {"step": 7})
+
+
+def test_a_change_of_status_that_was_not_published_is_told_in_the_silence(api: "Api") -> None:
+    job = api.new_job()
+    first = begun(job)
+    with api.sse(job) as stream:
+        assert stream.next() is not None
+        api.row(job, "pending", attempt=2)
+        event = stream.next()
+        assert event is not None
+        assert event[1:] == ("status", {"job_id": job, "status": "pending", "attempt": 2})
+        assert number(event[0]) > number(first)
+        second = progress(job, 1)
+        assert stream.next() == (second, "progress", {"step": 1})
+    with api.sse(job, {"Last-Event-ID": event[0]}) as stream:
+        assert stream.next() == (second, "progress", {"step": 1})
 
 
 def test_without_a_stream_the_row_speaks_first(api: "Api") -> None:
@@ -194,7 +280,7 @@ def test_who_knows_the_end_is_sent_away(api: "Api") -> None:
 
 def test_a_row_that_goes_away_ends_the_stream(api: "Api") -> None:
     job = api.new_job()
-    progress(job, 1)
+    begun(job)
     with api.sse(job) as stream:
         assert stream.next() is not None
         httpx.delete(f"{api.url}/rows/{job}").raise_for_status()
@@ -203,7 +289,7 @@ def test_a_row_that_goes_away_ends_the_stream(api: "Api") -> None:
 
 def test_listeners_take_no_thread_and_leave_no_waiter(api: "Api") -> None:
     job = api.new_job()
-    progress(job, 1)
+    begun(job)
     for _ in range(2):
         streams = [api.sse(job) for _ in range(20)]
         opened = [stream.__enter__() for stream in streams]
@@ -219,7 +305,7 @@ def test_listeners_take_no_thread_and_leave_no_waiter(api: "Api") -> None:
 
 def test_a_garbled_position_means_the_start(api: "Api") -> None:
     job = api.new_job()
-    first = progress(job, 1)
+    first = begun(job)
     for garbled in ("nonsense", "99999999999999999999999", "-5", "1-1-1"):
         with api.sse(job, {"Last-Event-ID": garbled}) as stream:
             event = stream.next()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_followers_are_let_go(api_of_its_own: "Api") -> None:
     api = api_of_its_own
     job = api.new_job()
-    events.publish(job, "progress", {"step": 1})
+    events.publish(job, "status", {"status": "in_progress", "attempt": 1})
     waiting = f"{api.url}/api/v1/jobs/{job}"
     address = f"{api.url.replace('http', 'ws')}/ws/jobs/{job}"
     with (

@@ -102,6 +102,15 @@ def test_beyond() -> None:
     assert not model.is_beyond("17-3")
 
 
+def test_places_grow_without_redis() -> None:
+    assert model.following("0-0") == "0-1"
+    assert model.following(model.beyond("17-3")) == "18-0"
+    assert model.is_later("17-10", than="17-9")
+    assert not model.is_later("17-3", than="17-3")
+    assert not model.is_of_another_stream(model.beyond("17-3"), newest="17-3")
+    assert model.is_of_another_stream("18-0", newest="17-3")
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "last"),
     [

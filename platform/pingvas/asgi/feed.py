@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TypeVar
 
 from starlette.types import Receive
@@ -10,9 +11,35 @@ from starlette.types import Receive
 from pingvas.asgi.internal import Job
 from pingvas.events import START, Event, of_job
 from pingvas.events.hub import Hub
-from pingvas.events.model import ENDED, beyond, is_beyond
+from pingvas.events.model import ENDED, beyond, following, is_beyond, is_later, is_of_another_stream
 
 T = TypeVar("T")
+
+
+class _Telling:
+    """What one follower has been told. Positions only grow, whatever becomes of the stream."""
+
+    def __init__(self, after: str) -> None:
+        self.place = after
+        self._state: tuple[object, object] | None = None
+
+    def knows(self, job: Job) -> bool:
+        """Tell whether the follower was told of the state that the row is in."""
+        return self._state == (job["status"], job.get("attempt"))
+
+    def event(self, event: Event) -> Event:
+        """Return an event of the stream as it is told: a stream that was lost may begin anew further back."""
+        if not is_later(event.id, self.place):
+            event = replace(event, id=beyond(self.place) if event.last else following(self.place))
+        self.place = event.id
+        if "status" in event.data:
+            self._state = event.data["status"], event.data.get("attempt")
+        return event
+
+    def row(self, job: Job) -> Event:
+        """Return the event that the row amounts to."""
+        last = job["status"] in ENDED
+        return self.event(Event(beyond(self.place) if last else following(self.place), *of_job(job)))
 
 
 async def job_events(
@@ -22,31 +49,42 @@ async def job_events(
 
     When the hub is drained it ends without one, and the follower resumes elsewhere. None comes in a
     silence of `hub.keep_alive` seconds. `look` reads the row again and may raise; the row has the word
-    when the stream is gone (a first `status`) or lacks its last event.
+    wherever the stream lacks something: all of it, its beginning, a change of status, its last event.
     """
     job_id: str = job["job_id"]
-    if job["status"] not in ENDED:
-        if not await hub.has_stream(job_id):
-            yield Event(after if after != START else "0-1", *of_job(job))
-        async with aclosing(hub.follow(job_id, after)) as stream:
+    telling = _Telling(after)
+    read = after  # the position in the stream, which is not what was told once the stream was lost
+    while job["status"] not in ENDED:
+        newest = await hub.newest(job_id)
+        read = _resume(read, newest)
+        if newest in (None, START) and not telling.knows(job):
+            yield telling.row(job)
+        async with aclosing(hub.follow(job_id, read)) as stream:
             async for event in stream:
-                yield event
-                if event is not None:
-                    after = event.id
-                    if event.last:
-                        return
-                else:
-                    job = await look() or job
-                    if job["status"] in ENDED:
-                        break
+                if event is None:
+                    yield None
+                    break
+                if telling.place == START and event.type == "progress":
+                    yield telling.row(job)  # what came before is gone
+                read = event.id
+                yield telling.event(event)
+                if event.last:
+                    return
             else:
                 return
-    for event in await hub.read(job_id, after):
-        after = event.id
-        yield event
+        job = await look() or job
+        if job["status"] not in ENDED and not telling.knows(job):
+            yield telling.row(job)
+    for event in await hub.read(job_id, _resume(read, await hub.newest(job_id))):
+        yield telling.event(event)
         if event.last:
             return
-    yield Event(beyond(after), *of_job(job))
+    yield telling.row(job)
+
+
+def _resume(read: str, newest: str | None) -> str:
+    """Return the position to read from: all of a stream that began after the one read so far was lost."""
+    return START if newest is not None and is_of_another_stream(read, newest) else read
 
 
 async def knows_the_end(hub: Hub, job: Job, after: str) -> bool:

@@ -100,14 +100,16 @@ class Hub:
             return None
         return found[0] if found else None
 
-    async def has_stream(self, job_id: str | UUID) -> bool:
-        """Tell whether Redis holds the job's stream; False when Redis cannot be reached."""
+    async def newest(self, job_id: str | UUID) -> str | None:
+        """Return the position of the stream's newest event, `START` without one; None when Redis is away."""
         if self._redis is None:
-            return False
+            return None
         try:
-            return bool(await self._redis.exists(stream_key(job_id)))
-        except redis.RedisError:
-            return False
+            found = await self._redis.xrevrange(stream_key(job_id), count=1)
+        except redis.RedisError as error:
+            log.warning("events of job %s not read: %s", job_id, error)
+            return None
+        return str(found[0][0]) if found else START
 
     async def follow(self, job_id: str | UUID, after: str = START) -> AsyncGenerator[Event | None, None]:
         """Yield every event after the position `after`, once and in order, until the hub is drained.

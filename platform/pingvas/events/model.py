@@ -19,6 +19,16 @@ ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 _LAST = 2**64 - 1  # the largest number in a stream id
 _POSITION = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?")
 _FAILED_FIELDS = ("job_id", "status", "attempt", "error", "error_message", "credits_consumed", "completed_at")
+_CANCELLED_FIELDS = (
+    "job_id",
+    "status",
+    "attempt",
+    "progress",
+    "reason",
+    "credits_consumed",
+    "gpu_seconds",
+    "completed_at",
+)
 _STATUS_FIELDS = ("job_id", "status", "attempt", "position", "progress")
 
 
@@ -65,6 +75,31 @@ def beyond(place: str) -> str:
     return f"{place.partition('-')[0]}-{_LAST}"
 
 
+def following(place: str) -> str:
+    """Return the position right after `place`, for an event that stands in no stream."""
+    milliseconds, sequence = _parts(place)
+    return f"{milliseconds}-{sequence + 1}" if sequence < _LAST else f"{milliseconds + 1}-0"
+
+
+def is_later(place: str, than: str) -> bool:
+    """Tell whether `place` comes after `than`."""
+    return _parts(place) > _parts(than)
+
+
+def is_of_another_stream(place: str, newest: str) -> bool:
+    """Tell whether `place` lies ahead of all that a stream holds, up to `newest`.
+
+    Then Redis has lost the stream that `place` is from. Only milliseconds count: `following` and `beyond`
+    change the sequence number alone.
+    """
+    return _parts(place)[0] > _parts(newest)[0]
+
+
+def _parts(place: str) -> tuple[int, int]:
+    milliseconds, _, sequence = place.partition("-")
+    return int(milliseconds), int(sequence)
+
+
 def is_beyond(place: str) -> bool:
     """Tell whether `beyond` made this position."""
     return place.endswith(f"-{_LAST}")
@@ -80,7 +115,7 @@ def of_job(job: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         return "completed", dict(job)
     if status == "failed":
         return "failed", _pick(job, _FAILED_FIELDS)
-    return "status", _pick(job, _STATUS_FIELDS)
+    return "status", _pick(job, _CANCELLED_FIELDS if status == "cancelled" else _STATUS_FIELDS)
 
 
 def _pick(job: Mapping[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
