@@ -14,6 +14,7 @@ from pingvas.gallery import pictures
 from pingvas.jobs import dispatch, lifecycle
 from pingvas.jobs.lifecycle import Claim, Failure, Outcome
 from tasks import app, sources, worker
+from tasks.broker import turns
 from tasks.heartbeat import Pulse, heartbeat
 from tasks.progress import reporter
 
@@ -48,6 +49,7 @@ def _run(held: Claim) -> Outcome:
     # A device that hangs looks at no deadline. Then the lease is let go, and another worker takes the job.
     future = worker.engine().submit(request, partial(reporter.tell, held.job_id))
     result = future.result(seconds + HUNG_AFTER_SECONDS)
+    turns.spent(result.gpu_seconds)
     stored: list[pictures.Stored] = []
     try:
         for picture in result.pictures:
@@ -68,6 +70,7 @@ def _running_seconds(held: Claim) -> float:
 
 
 def _end_early(held: Claim, pulse: Pulse, error: EngineError) -> Outcome:
+    turns.spent(error.gpu_seconds)
     if pulse.stale:
         return Outcome.STALE
     if isinstance(error, Cancelled):

@@ -87,20 +87,22 @@ class Channel(pyamqp.Channel):
     def _listen(self) -> None:
         """Let the broker push the next message: nothing waits, so there is no order to keep."""
         for queue, (tag, _) in self._consumers.items():
+            # No wait for an answer: while waiting, the first message could be pushed to half a set.
+            super().basic_consume(queue, tag, nowait=True, callback=partial(self._pushed, queue))
             self._listening.append(tag)
-            super().basic_consume(queue, tag, callback=partial(self._pushed, queue))
 
     def _pushed(self, queue: str, message: Any) -> None:
-        if self._has_place():
+        awaited = bool(self._listening)
+        self._stop_listening()  # more may be waiting by now, in an order of ours
+        if awaited and self._has_place():
             self._deliver(queue, message)
-            self._stop_listening()  # more may be waiting by now, in an order of ours
-        else:
-            self.basic_reject(message.delivery_tag, requeue=True)  # pushed before the broker knew
+        else:  # it was on its way before the broker knew
+            self.basic_reject(message.delivery_tag, requeue=True)
 
     def _stop_listening(self) -> None:
         tags, self._listening = self._listening, []
         for tag in tags:
-            super().basic_cancel(tag)
+            super().basic_cancel(tag, nowait=True)
 
 
 class Connection(pyamqp.Connection):
