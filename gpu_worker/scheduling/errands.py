@@ -44,9 +44,9 @@ class Errands:
     ) -> Encode | Decode | None:
         """What comes before the step of `batch`; None when the step does, with whom is prepared.
 
-        Newcomers of the leader's tier and above are encoded first, in the batch's order, and each before any
-        picture of their tier or a lower one. A lower tier's prompt is encoded, one before a step, when no
-        higher newcomer waits for that step. So is one picture, and without a batch any.
+        First prompts, in the batch's order, the leader's without condition and any other when no higher
+        newcomer waits for that step: a few of each tier, but one of tiers below the leader's. Then one picture,
+        when no newcomer of its tier or a higher one waits, or it was put off for long; without a batch any.
         """
         chosen = self._prompt(batch, unprepared) if batch else None
         return chosen or self._picture(batch, denoised)
@@ -62,10 +62,10 @@ class Errands:
     def _prompt(self, batch: Batch, unprepared: Collection[Entry]) -> Encode | None:
         leader = batch.entries[0]
         for entry in batch.entries:
-            leads = entry.rank >= leader.rank
-            if entry not in unprepared or self._encoded[entry.rank] >= (ENCODED_AT_ONCE if leads else 1):
+            most = ENCODED_AT_ONCE if entry.rank >= leader.rank else 1
+            if entry not in unprepared or self._encoded[entry.rank] >= most:
                 continue
-            if leads or not _waits_for_first_step(batch, entry.rank + 1):
+            if entry is leader or not _waits_for_first_step(batch, entry.rank + 1):
                 self._encoded[entry.rank] += 1
                 return Encode(entry)
         return None

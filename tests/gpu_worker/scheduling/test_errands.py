@@ -142,7 +142,7 @@ ARRIVAL = st.tuples(KEYS, st.integers(0, 3), st.integers(1, 4), st.integers(1, 5
 WAVES = st.lists(st.lists(ARRIVAL, max_size=3), max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(waves=WAVES)
 def test_whatever_arrives_all_are_served_and_nobody_waits_for_a_lower_tier(
     waves: list[list[tuple[str, int, int, int]]],
@@ -161,7 +161,7 @@ def test_whatever_arrives_all_are_served_and_nobody_waits_for_a_lower_tier(
         match errand:
             case Encode(entry):
                 assert entry in members
-                assert entry.rank in (members[0].rank, max(newcomers))
+                assert entry is members[0] or entry.rank == max(newcomers)
                 assert this_time[Encode] <= 4 * ENCODED_AT_ONCE
             case Decode(entry):
                 assert all(rank < entry.rank for rank in newcomers) or since[entry] >= DECODE_PATIENCE
