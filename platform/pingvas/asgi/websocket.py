@@ -33,6 +33,8 @@ async def serve(hub: Hub, flask: Bridge, path: str, scope: Scope, receive: Recei
         code = await while_connected(
             receive, "websocket.disconnect", _send_events(hub, inquiry, job, after, send)
         )
+    if code is None and hub.draining:
+        code = RESTART  # the server says that everybody has gone before it closes their connections
     if code is not None:
         await send({"type": "websocket.close", "code": code})
 

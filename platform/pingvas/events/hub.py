@@ -44,6 +44,11 @@ class Hub:
         """How many are waiting for a doorbell."""
         return sum(len(bells) for bells in self._bells.values())
 
+    @property
+    def draining(self) -> bool:
+        """Whether the process is about to stop."""
+        return self._draining
+
     def start(self) -> None:
         """Subscribe in the background; again has no effect. Needs a running loop."""
         if self._subscription is None and self._url:
