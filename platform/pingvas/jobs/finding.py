@@ -4,16 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, select
 
 from pingvas import db, events
 from pingvas.errors import NotFound
 from pingvas.gallery import pictures
 from pingvas.gallery.models import Image
+from pingvas.jobs import eta
 from pingvas.jobs.models import Job, Status
-
-_POSITION = text("SELECT count(*) + 1 FROM jobs WHERE status = 'pending' AND tier = :tier AND id < :id")
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Found:
 
     job: Job
     images: list[Image]
-    position: int | None = None
+    place: eta.Place | None = None
     progress: dict[str, Any] | None = None
 
 
@@ -37,18 +35,12 @@ def one(user_id: UUID, job_id: UUID) -> Found:
         if job is None or job.user_id != user_id:
             raise NotFound
         images = pictures.of_jobs(session, [job.id])[job.id]
-        position = _position(session, job)
+        place = eta.of_jobs(session, [job]).get(job.id)
     begun = job.status not in (Status.PENDING, Status.COMPLETED)
-    return Found(job, images, position, events.latest_progress(job.id) if begun else None)
+    return Found(job, images, place, events.latest_progress(job.id) if begun else None)
 
 
 def of_user(user_id: UUID, status: str | None = None) -> Select[Job]:
     """Return the query of a user's own jobs, perhaps of one status."""
     query = select(Job).where(Job.user_id == user_id)
     return query if status is None else query.where(Job.status == status)
-
-
-def _position(session: Session, job: Job) -> int | None:
-    if job.status != Status.PENDING:
-        return None
-    return int(session.scalar(_POSITION, {"tier": job.tier, "id": job.id}) or 1)

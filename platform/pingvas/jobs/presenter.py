@@ -6,6 +6,7 @@ from typing import Any
 
 from pingvas import clock
 from pingvas.gallery.models import Image
+from pingvas.jobs.eta import Place
 from pingvas.jobs.models import Job
 
 
@@ -28,9 +29,9 @@ def job_object(
     *,
     base_url: str,
     progress: dict[str, Any] | None = None,
-    position: int | None = None,
+    place: Place | None = None,
 ) -> dict[str, Any]:
-    """Return a job as clients see it. `base_url` has no trailing slash; `position` counts from 1."""
+    """Return a job as clients see it. `base_url` has no trailing slash; `place` is a waiting one's."""
     pictures_of_job = [image_object(image, base_url) for image in images]
     return {
         "job_id": str(job.id),
@@ -42,7 +43,8 @@ def job_object(
         "priority": job.priority,
         "parameters": job.parameters,
         "attempt": job.attempt,
-        "position": position,
+        "position": place.position if place else None,
+        "eta_seconds": {"p50": place.wait.p50, "p90": place.wait.p90} if place else None,
         "progress": progress or _progress(job),
         "image_url": pictures_of_job[0]["url"] if pictures_of_job else None,
         "images": pictures_of_job,

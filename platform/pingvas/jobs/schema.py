@@ -136,7 +136,10 @@ class JobReply(Reply):
     priority: str
     parameters: dict[str, Any]
     attempt: int
-    position: int | None
+    position: int | None = Field(
+        description="While it waits: its place in its tier, from 1. Exact near the front, later approximate."
+    )
+    eta_seconds: WaitReply | None = Field(description="While it waits: how long until it starts, from now.")
     progress: ProgressReply
     image_url: str | None
     images: list[JobImage]

@@ -92,8 +92,9 @@ def quote(body: GenerateBody) -> QuoteReply:
     Nothing is written and nothing held.
     """
     user = auth.current()
-    _, priced = submit.price(body.order(), user.tier)
-    wait = eta.of_tier(user.tier)
+    order = body.order()
+    ordered, priced = submit.price(order, user.tier)
+    wait = eta.estimate(user.tier, eta.Work.of(order.model, vars(ordered)))
     return QuoteReply(
         credits=priced.credits,
         estimated_gpu_seconds=priced.gpu_seconds,
@@ -109,7 +110,12 @@ def list_jobs(query: JobsQuery) -> Answer:
         own = finding.of_user(auth.current().id, query.status)
         jobs = session.scalars(paging.seek(own, query, by=(Job.id,))).all()
         images = pictures.of_jobs(session, [job.id for job in jobs])
-    return paging.page(jobs, query, by=(Job.id,), item=lambda job: _reply(Found(job, images[job.id])))
+        places = eta.of_jobs(session, jobs)
+
+    def item(job: Job) -> JobReply:
+        return _reply(Found(job, images[job.id], places.get(job.id)))
+
+    return paging.page(jobs, query, by=(Job.id,), item=item)
 
 
 @bp.get("/jobs/<job_id>")
@@ -130,7 +136,7 @@ def show(job_id: str) -> JobReply:
 
 def _reply(found: Found) -> JobReply:
     job = presenter.job_object(
-        found.job, found.images, base_url=base_url(), progress=found.progress, position=found.position
+        found.job, found.images, base_url=base_url(), progress=found.progress, place=found.place
     )
     return JobReply.model_validate(job)
 

@@ -1,0 +1,96 @@
+"""How long a job runs on a slot, from what recent ones took. Pure functions."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import fmean, pstdev
+from typing import Any
+
+from pingvas.jobs.quote import quote
+
+FEW = 5  # samples; with fewer the next coarser figure is taken
+PIXELS_PER_MEGAPIXEL = 1_000_000
+UNKNOWN_VARIATION = 0.5  # standard deviation over mean, before anything was measured
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What decides how long a job runs. Width and height in pixels."""
+
+    model: str
+    width: int
+    height: int
+    steps: int
+    num_images: int = 1
+
+    @classmethod
+    def of(cls, model: str, parameters: Mapping[str, Any]) -> "Work":
+        """Return the work of a job with these parameters."""
+        sides = parameters["width"], parameters["height"]
+        return cls(model, *sides, parameters["steps"], parameters["num_images"])
+
+    @property
+    def size(self) -> tuple[str, int]:
+        """Jobs of one model and as many pixels take as long a step."""
+        return self.model, self.width * self.height
+
+    @property
+    def megapixel_steps(self) -> float:
+        """Megapixels denoised, over all steps and pictures."""
+        return self.width * self.height / PIXELS_PER_MEGAPIXEL * self.steps * self.num_images
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A job that has completed, and the seconds between its last start and its end."""
+
+    work: Work
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTimes:
+    """Seconds per megapixel-step: by model and size, by model, and else the quote's formula."""
+
+    by_size: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    by_model: Mapping[str, float] = field(default_factory=dict)
+    price_factors: Mapping[str, float] = field(default_factory=dict)
+    mean: float | None = None
+    variation: float = UNKNOWN_VARIATION
+
+    def seconds(self, work: Work) -> float:
+        """Return how long a job of this work is likely to run."""
+        rate = self.by_size.get(work.size) or self.by_model.get(work.model)
+        return self._by_formula(work) if rate is None else rate * work.megapixel_steps
+
+    def _by_formula(self, work: Work) -> float:
+        return quote(
+            steps=work.steps,
+            width=work.width,
+            height=work.height,
+            num_images=work.num_images,
+            price_factor=self.price_factors.get(work.model, 1.0),
+        ).gpu_seconds
+
+
+def measure(samples: Iterable[Sample], price_factors: Mapping[str, float]) -> ServiceTimes:
+    """Return what the samples say; `price_factors` by model are for those without samples."""
+    by_size: dict[tuple[str, int], list[Sample]] = defaultdict(list)
+    by_model: dict[str, list[Sample]] = defaultdict(list)
+    seconds = []
+    for sample in samples:
+        by_size[sample.work.size].append(sample)
+        by_model[sample.work.model].append(sample)
+        seconds.append(sample.seconds)
+    enough = len(seconds) >= FEW and sum(seconds) > 0
+    return ServiceTimes(
+        {size: _rate(group) for size, group in by_size.items() if len(group) >= FEW},
+        {model: _rate(group) for model, group in by_model.items() if len(group) >= FEW},
+        price_factors,
+        fmean(seconds) if enough else None,
+        pstdev(seconds) / fmean(seconds) if enough else UNKNOWN_VARIATION,
+    )
+
+
+def _rate(samples: list[Sample]) -> float:
+    return sum(sample.seconds for sample in samples) / sum(sample.work.megapixel_steps for sample in samples)
