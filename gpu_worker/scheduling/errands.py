@@ -45,8 +45,9 @@ class Errands:
         """What comes before the step of `batch`; None when the step does, with whom is prepared.
 
         First prompts, in the batch's order, the leader's without condition and any other when no higher
-        newcomer waits for that step: a few of each tier, but one of tiers below the leader's. Then one picture,
-        when no newcomer of its tier or a higher one waits, or it was put off for long; without a batch any.
+        newcomer waits for that step: a few of each tier, but one of tiers below the leader's. Then one
+        picture, when no newcomer of its tier or a higher one waits, or it was put off for long; without a
+        batch any.
         """
         chosen = self._prompt(batch, unprepared) if batch else None
         return chosen or self._picture(batch, denoised)
