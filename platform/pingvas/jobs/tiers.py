@@ -1,7 +1,5 @@
 """Opening, pausing and draining a tier. The word is a row; each process reads it anew once a second."""
 
-import threading
-import time
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from pingvas import clock, db
 from pingvas.billing.plans import Tier
+from pingvas.cached import Cached
 from pingvas.errors import Invalid, Unavailable
 from pingvas.jobs.models import TierState
 
@@ -83,9 +82,12 @@ def _read(session: Session) -> dict[Tier, Said]:
     return {tier: rows.get(tier.value, Said()) for tier in Tier}
 
 
+_known = Cached(states, _READ_AGAIN_SECONDS)
+
+
 def known(tier: str) -> State:
     """Return a tier's state as known a second ago at most. Costs a query a second."""
-    return _known.states()[Tier(tier)].state
+    return _known.get()[Tier(tier)].state
 
 
 def check_open(tier: str) -> None:
@@ -106,34 +108,6 @@ def paused() -> Select[str]:
     return select(TierState.tier).where(TierState.state == State.PAUSED.value)
 
 
-def put_aside(session: Session, job_id: UUID) -> bool:
-    """Forget that a pending job was rung if its tier is paused; True when it is."""
-    return bool(session.execute(_PUT_ASIDE, {"id": job_id}).rowcount)  # type: ignore[attr-defined]
-
-
-class _Known:
-    """The states as this process last read them. One thread reads, the others take what is known."""
-
-    def __init__(self) -> None:
-        self._states: dict[Tier, Said] = {}
-        self._until = 0.0
-        self._reading = threading.Lock()
-
-    def states(self) -> dict[Tier, Said]:
-        if time.monotonic() >= self._until and self._reading.acquire(blocking=not self._states):
-            try:
-                self._states, self._until = states(), time.monotonic() + _READ_AGAIN_SECONDS
-            finally:
-                self._reading.release()
-        return self._states
-
-    def forget(self) -> None:
-        self._until = 0.0
-
-
-_known = _Known()
-
-
-def forget() -> None:
-    """Let the next `check_open` ask the database."""
-    _known.forget()
+def put_aside(session: Session, job_id: UUID) -> None:
+    """Forget that a pending job was rung, if its tier is paused."""
+    session.execute(_PUT_ASIDE, {"id": job_id})

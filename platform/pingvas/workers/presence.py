@@ -2,14 +2,13 @@
 
 import json
 import logging
-import threading
-import time
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 import redis
 
 from pingvas import settings
+from pingvas.cached import Cached
 from pingvas.events.connection import client as connected
 
 ANNOUNCE_SECONDS: Final = 3.0
@@ -70,40 +69,6 @@ def withdraw(name: str) -> None:
         log.warning("worker %s could not withdraw: its announcement will expire: %s", name, error)
 
 
-def live() -> list[Worker]:
-    """Return the workers that are there, as known at most two seconds ago; empty when Redis is away."""
-    return _sight.look()
-
-
-def forget() -> None:
-    """Let the next `live` ask Redis."""
-    _sight.forget()
-
-
-class _Sight:
-    """What `live` saw last. One caller asks Redis at a time; the others take what is known."""
-
-    def __init__(self) -> None:
-        self._workers: list[Worker] = []
-        self._until = 0.0
-        self._asking = threading.Lock()
-
-    def look(self) -> list[Worker]:
-        if time.monotonic() >= self._until and self._asking.acquire(blocking=not self._until):
-            try:
-                self._workers = _ask()
-                self._until = time.monotonic() + _LOOK_AGAIN_SECONDS
-            finally:
-                self._asking.release()
-        return self._workers
-
-    def forget(self) -> None:
-        self._until = 0.0
-
-
-_sight = _Sight()
-
-
 def _ask() -> list[Worker]:
     client = connected(settings.get().events_url)
     if client is None:
@@ -118,6 +83,19 @@ def _ask() -> list[Worker]:
         log.warning("live workers are not known: %s", error)
         return []
     return [_parse(text) for text in said if text is not None]
+
+
+_seen = Cached(_ask, _LOOK_AGAIN_SECONDS)
+
+
+def live() -> list[Worker]:
+    """Return the workers that are there, as known at most two seconds ago; empty when Redis is away."""
+    return _seen.get()
+
+
+def forget() -> None:
+    """Let the next `live` ask Redis."""
+    _seen.forget()
 
 
 def _parse(text: str) -> Worker:
