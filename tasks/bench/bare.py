@@ -18,5 +18,5 @@ def _generate(job_id: str) -> None: ...
 
 @app.post("/")
 def submit() -> Response:
-    _generate.apply_async(args=[str(uuid.uuid4())], queue="bare")
+    _generate.apply_async(args=(str(uuid.uuid4()),), queue="bare")
     return Response(status=202)

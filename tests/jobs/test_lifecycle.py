@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import redis
 from celery import Celery
 from sqlalchemy import text
 
@@ -16,6 +17,8 @@ from pingvas.billing import reconcile, wallets
 from pingvas.errors import AlreadyFinished, NotFound, QueueFull
 from pingvas.gallery.pictures import Stored
 from pingvas.jobs import dispatch, finding, lifecycle, submit, sweep
+from pingvas.jobs.dispatch import broker
+from pingvas.jobs.dispatch.broker import celery
 from pingvas.jobs.lifecycle import Claim, Failure, Outcome
 from pingvas.jobs.models import Job
 from pingvas.jobs.submit import Order
@@ -289,15 +292,16 @@ def test_lost_messages_are_rung_again(user_id: UUID) -> None:
 
 def test_a_submit_survives_a_broker_that_is_away(user_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = Celery("nowhere", set_as_current=False)
-    nowhere.conf.update(dispatch._celery().conf, broker_url="redis://127.0.0.1:1/0")
-    monkeypatch.setattr(dispatch, "_celery", lambda: nowhere)
+    nowhere.conf.update(celery().conf, broker_url="redis://127.0.0.1:1/0")
+    monkeypatch.setattr(broker, "celery", lambda: nowhere)
+    monkeypatch.setattr(broker, "_redis", lambda _: redis.Redis(port=1))
     job_id = submitted(user_id)
     assert row(job_id).status == "pending"
     assert sweep.ring_again() == 0
 
 
 def purge() -> None:
-    with dispatch._celery().connection_for_write() as connection:
+    with celery().connection_for_write() as connection:
         channel: Any = connection.default_channel
         channel.queue_purge("free")
 

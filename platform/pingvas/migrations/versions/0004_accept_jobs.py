@@ -57,7 +57,8 @@ BEGIN
         INSERT INTO jobs (id, user_id, kind, status, tier, priority, model, prompt, parameters,
                           credits_quoted, attempt, failures, eta_p50, eta_p90, created_at, run_after, rung_at)
         SELECT id, p_user, 'text2image', 'pending', p_tier, priority, model, prompt, parameters,
-               quote, 0, 0, eta_p50, eta_p90, p_now, clock_timestamp(), CASE WHEN rings THEN clock_timestamp() END
+               quote, 0, 0, eta_p50, eta_p90, p_now, clock_timestamp(),
+               CASE WHEN rings THEN clock_timestamp() END
         FROM drawn
     ), held AS (
         INSERT INTO holds (job_id, user_id, quote, monthly, purchased, created_at)
