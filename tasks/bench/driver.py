@@ -134,11 +134,9 @@ def running(
         os.mkfifo(folder / "journal")
         journal = os.open(folder / "journal", os.O_RDWR)  # never at its end, whoever writes
         cleanup.callback(os.close, journal)
-        own = {"BROKER_URL": url, standin.JOURNAL: str(folder / "journal")}
+        own = {"BROKER_URL": url, standin.JOURNAL: str(folder / "journal"), **(environment or {})}
         own["REDIS_URL"] = settings.get().events_url
-        child = process.spawn(
-            _argv(queues), log=folder / "log", cwd=folder, env=os.environ | own | (environment or {})
-        )
+        child = process.spawn(_argv(queues), log=folder / "log", cwd=folder, env=os.environ | own)
         cleanup.callback(process.stop, child, 20)
         driver = Driver(url, folder, journal)
         with driver.held():
