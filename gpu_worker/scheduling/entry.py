@@ -27,7 +27,7 @@ class SchedulingConfig:
     """
 
     max_rows: int = 16
-    buckets: tuple[int, ...] = (1, 2, 4, 8, 16)
+    buckets: tuple[int, ...] = (1, 2, 4, 6, 8, 12, 16)
     step_budget_seconds: float = 0.25
     lift_time_cap_when_alone: bool = False
     rider_slack: float = 1.25

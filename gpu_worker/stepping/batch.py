@@ -17,7 +17,7 @@ from gpu_worker.stepping.adapters import Adapters
 from gpu_worker.stepping.trajectory import AdapterUse, Trajectory
 from gpu_worker.stepping.twins import Twins
 
-BUCKETS = (1, 2, 4, 8, 16)
+BUCKETS = (1, 2, 4, 6, 8, 12, 16)
 _KEPT_LAYOUTS = 4
 
 

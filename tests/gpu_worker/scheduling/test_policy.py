@@ -9,7 +9,8 @@ import pytest
 from gpu_worker.scheduling import Batch, Entry, Scheduler, SchedulingConfig
 from tests.gpu_worker.scheduling.world import World
 
-CONFIG = SchedulingConfig(step_budget_seconds=10.0)
+BUCKETS = (1, 2, 4, 8, 16)
+CONFIG = SchedulingConfig(step_budget_seconds=10.0, buckets=BUCKETS)
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_a_request_whose_padding_would_not_fit_shares_its_step_with_nobody(world
 
 
 def test_batches_stay_within_the_step_budget_once_times_are_known() -> None:
-    world = World(SchedulingConfig(step_budget_seconds=0.11))  # 0.02 + 0.01 * 8 = 0.10
+    world = World(SchedulingConfig(step_budget_seconds=0.11, buckets=BUCKETS))  # 0.02 + 0.01 * 8 = 0.10
     world.ready("a")
     for _ in range(20):
         world.add("a", steps=30)
