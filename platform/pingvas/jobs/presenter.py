@@ -54,6 +54,7 @@ def job_object(
         "duration_seconds": _duration(job),
         "error": _error(job),
         "error_message": job.error_detail,
+        "reason": _reason(job),
         "created_at": clock.rfc3339(job.created_at),
         "started_at": clock.rfc3339(job.started_at),
         "completed_at": clock.rfc3339(job.completed_at),
@@ -76,3 +77,12 @@ def _error(job: Job) -> dict[str, Any] | None:
     if job.error_code is None:
         return None
     return {"code": job.error_code, "detail": job.error_detail, "retryable": job.error_retryable}
+
+
+def _reason(job: Job) -> str | None:
+    """Return why a job ended without pictures, in words."""
+    if job.status != "cancelled":
+        return job.error_detail if job.status == "failed" else None
+    if not job.credits_consumed:
+        return "Cancelled on request. Nothing is charged."
+    return f"Cancelled on request while it ran. The {job.gpu_seconds:.1f} GPU seconds it used are charged."

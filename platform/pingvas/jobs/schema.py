@@ -145,10 +145,11 @@ class JobReply(Reply):
     images: list[JobImage]
     credits_quoted: int
     credits_consumed: int | None
-    gpu_seconds: float | None
+    gpu_seconds: float | None = Field(description="Used; also by a job that was cancelled while it ran.")
     duration_seconds: int | None
     error: JobError | None
     error_message: str | None
+    reason: str | None = Field(description="Why a failed or cancelled job has no pictures, in words.")
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
