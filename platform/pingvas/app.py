@@ -11,11 +11,12 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from pingvas import db, domains, settings, storage
 from pingvas.accounts import principals
 from pingvas.accounts.views import bp as accounts
+from pingvas.billing import plans
 from pingvas.billing.views import bp as billing
 from pingvas.catalog.views import bp as catalog
 from pingvas.gallery.views import bp as gallery
 from pingvas.jobs.views import bp as jobs
-from pingvas.web import auth, docs, headers, health, openapi, problem, request_id
+from pingvas.web import auth, docs, headers, health, limits, openapi, problem, request_id
 
 BLUEPRINTS = (
     accounts,
@@ -51,6 +52,7 @@ def create_app() -> APIFlask:
     request_id.init_app(app)
     headers.init_app(app)
     problem.init_app(app)
+    limits.init_app(app, lambda tier: plans.limit(plans.of(tier).generate_per_minute))
     auth.init_app(app, bearer=(principals.by_token, principals.by_key), by_session=principals.by_session)
     openapi.init_app(app)
     docs.init_app(app)

@@ -90,12 +90,20 @@ class TooMany(PingvasError):
     code, status, title = "RATE_LIMITED", 429, "Too many requests"
 
     def __init__(
-        self, detail: str = "", *, policy: str, limit: int, retry_after: int = 1, **extra: Any
+        self,
+        detail: str = "",
+        *,
+        policy: str,
+        limit: int,
+        window: int | None = None,
+        retry_after: int = 1,
+        **extra: Any,
     ) -> None:
         # As in the IETF draft "RateLimit header fields for HTTP": a named quota and what is left.
+        quota = f'"{policy}";q={limit}'
         headers = {
             "Retry-After": str(retry_after),
-            "RateLimit-Policy": f'"{policy}";q={limit}',
+            "RateLimit-Policy": quota if window is None else f"{quota};w={window}",
             "RateLimit": f'"{policy}";r=0;t={retry_after}',
         }
         super().__init__(detail, headers=headers, limit=limit, **extra)
@@ -110,3 +118,7 @@ class Unavailable(PingvasError):
 
     def __init__(self, detail: str = "", *, retry_after: int = 5, **extra: Any) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **extra)
+
+
+class NoWorker(Unavailable):
+    code, title = "NO_WORKER", "No worker that is up can run this"

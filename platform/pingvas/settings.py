@@ -80,6 +80,18 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="Largest request body (413 above it).")
     idempotency_seconds: int = Field(86_400, ge=60, description="How long an Idempotency-Key is remembered.")
 
+    login_attempts: int = Field(
+        5, ge=0, description="Failed sign-ins an address may have in `PINGVAS_LOGIN_SECONDS`; 0: no limit."
+    )
+    login_seconds: int = Field(300, ge=1, description="Window in which failed sign-ins are counted.")
+    anonymous_per_minute: int = Field(
+        50, ge=0, description="Changes an address may ask for without signing in; 0: no limit."
+    )
+    writes_per_minute: int = Field(
+        100, ge=0, description="Changes a user may ask for, generating apart; 0: no limit."
+    )
+    reads_per_minute: int = Field(1_200, ge=0, description="Reads a user may ask for; 0: no limit.")
+
     lease_seconds: Seconds = Field(
         30, description="A running job unheard of for so long is given to another worker."
     )

@@ -122,7 +122,9 @@ def sign_up(body: RegisterBody) -> SignInReply:
 
 
 @bp.post("/auth/login")
-@endpoint(body=LoginBody, reply=SignInReply, errors=(InvalidCredentials, Forbidden), public=True)
+@endpoint(
+    body=LoginBody, reply=SignInReply, errors=(InvalidCredentials, Forbidden), public=True, limit="sign-in"
+)
 def login(body: LoginBody) -> SignInReply:
     """Sign in; sets the session cookie as well."""
     user = users.authenticate(body.email, body.password.get_secret_value())

@@ -39,6 +39,7 @@ class Plan(BaseModel):
     api_calls_per_month: int = Field(ge=-1)
     max_concurrent_jobs: int = Field(ge=-1)
     max_queue_size: int = Field(ge=-1)
+    generate_per_minute: int = Field(ge=-1)
     priority: int = Field(ge=1, le=10)
     weight: int = Field(ge=1)
     features: list[str]

@@ -43,6 +43,7 @@ LOCATION = {"Location": "Path of the job."}
     errors=SUBMIT_ERRORS,
     scope="generate",
     idempotent=True,
+    limit="generate",
     reply_headers=LOCATION,
 )
 def generate(body: GenerateBody) -> Answer:
@@ -60,6 +61,7 @@ def generate(body: GenerateBody) -> Answer:
     errors=SUBMIT_ERRORS,
     scope="generate",
     idempotent=True,
+    limit="generate",
     reply_headers=LOCATION,
 )
 def create(body: GenerateBody) -> Answer:
@@ -85,7 +87,7 @@ def _accept(body: GenerateBody) -> Answer:
 
 
 @bp.post("/quote")
-@endpoint(body=GenerateBody, reply=QuoteReply, errors=(TierRequired,))
+@endpoint(body=GenerateBody, reply=QuoteReply, errors=(TierRequired,), limit="read")
 def quote(body: GenerateBody) -> QuoteReply:
     """Price a job
 

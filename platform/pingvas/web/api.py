@@ -19,8 +19,9 @@ from apiflask import APIBlueprint
 from flask import Response, request
 
 from pingvas.errors import PingvasError, UnsupportedMedia
-from pingvas.web import auth, idempotency, parsing
+from pingvas.web import auth, idempotency, limits, parsing
 from pingvas.web.auth import Principal, Scope
+from pingvas.web.limits import Limit
 from pingvas.web.schema import Answer, Body, Query, Reply
 
 __all__ = ["Answer", "Blueprint", "Body", "Contract", "Principal", "Query", "Reply", "endpoint"]
@@ -42,6 +43,7 @@ class Contract:
     public: bool
     scope: Scope
     idempotent: bool
+    limit: Limit
     media_type: str
     consumes: str | None
     max_bytes: int | None
@@ -67,6 +69,7 @@ def endpoint(
     public: bool = False,
     scope: Scope = "read",
     idempotent: bool = False,
+    limit: Limit = "ordinary",
     media_type: str = JSON,
     consumes: str | None = None,
     max_bytes: int | None = None,
@@ -85,6 +88,7 @@ def endpoint(
         public: nobody needs to be signed in.
         scope: what an API key must be allowed.
         idempotent: honour `Idempotency-Key`. The view then runs inside one transaction.
+        limit: how often it may be called, see `limits`.
         media_type: content type of an answer that is no JSON.
         consumes: content type (without parameters) of a body that the view reads from `flask.request` itself.
         max_bytes: largest body, where it is not `max_body_bytes` of the settings.
@@ -103,6 +107,7 @@ def endpoint(
         public,
         scope,
         idempotent,
+        limit,
         media_type,
         consumes,
         max_bytes,
@@ -129,6 +134,7 @@ def _serve(contract: Contract, view: Callable[..., Result], path: dict[str, Any]
         principal = auth.current()
         auth.check(principal, contract.scope)
     arguments = _arguments(contract, path)
+    limits.take(contract.limit, principal)
 
     def run() -> idempotency.Rendered:
         return _render(view(**arguments), contract.status)
