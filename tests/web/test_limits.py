@@ -14,6 +14,7 @@ from pingvas.billing import plans
 from pingvas.embedded.servers import forget_settings
 from pingvas.web import limits, windows
 from pingvas.web.api import Blueprint, Reply, endpoint
+from pingvas.web.auth import Principal
 from pingvas.web.windows import Policy
 
 Headers = dict[str, str]
@@ -126,8 +127,8 @@ def test_enterprise_generates_without_limit(client: FlaskClient) -> None:
         assert limits._rules("generate", principal("enterprise")) == []
 
 
-def principal(tier: str) -> limits.Principal:
-    return limits.Principal(uuid4(), "ada@example.com", tier, "user", "token")
+def principal(tier: str) -> Principal:
+    return Principal(uuid4(), "ada@example.com", tier, "user", "token")
 
 
 def test_the_seventh_generate_call_of_a_free_user_is_refused(

@@ -17,8 +17,8 @@ from pingvas.web.auth import Principal
 from pingvas.web.windows import Policy, Taken
 
 Limit = Literal["ordinary", "read", "generate", "sign-in", "none"]
-"""What a view can ask for: `read` for a POST that changes nothing, `none` for callers who must never be turned
-away, such as webhooks."""
+"""What a view can ask for: `read` for a POST that changes nothing, `none` for callers who must never be
+turned away, such as webhooks."""
 
 MINUTE = 60
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})

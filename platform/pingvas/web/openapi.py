@@ -240,6 +240,9 @@ def _problem(kinds: dict[str, type[PingvasError]]) -> Json:
     }
     if any(kind.status in (429, 503) for kind in kinds.values()):
         answer["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
+    if any(kind.status == 429 for kind in kinds.values()):
+        text = {"schema": {"type": "string"}}
+        answer["headers"] |= {"RateLimit": text, "RateLimit-Policy": text}
     return answer
 
 
