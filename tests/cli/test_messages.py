@@ -23,7 +23,9 @@ def taken_port() -> Iterator[str]:
 def test_version_and_help() -> None:
     assert run_command(dict(os.environ), "--version").stdout.startswith("pingvas, version ")
     listed = run_command(dict(os.environ), "--help").stdout
-    assert all(name in listed for name in ("up", "generate", "doctor", "db", "user", "models", "queues"))
+    assert all(
+        name in listed for name in ("up", "generate", "doctor", "db", "user", "models", "queues", "worker")
+    )
 
 
 def test_a_port_in_use(tmp_path: Path, taken_port: str) -> None:
@@ -64,6 +66,37 @@ def test_generate_where_nobody_listens(tmp_path: Path, taken_port: str) -> None:
 
 def test_queues_with_nothing_running(tmp_path: Path) -> None:
     assert run_command(own_environment(tmp_path), "queues").stderr.startswith("Nothing runs on ")
+
+
+def test_queues_without_the_servers_says_which_are_away(tmp_path: Path) -> None:
+    nowhere = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "BROKER_URL": "redis://127.0.0.1:1/0"}
+    done = run_command(own_environment(tmp_path) | nowhere, "queues")
+    assert done.returncode == 1
+    assert "enterprise" in done.stdout
+    assert "The database does not answer" in done.stdout
+    assert "The broker cannot be reached" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--queues", "enterprise,stduio"), "There is no queue 'stduio'; there are enterprise, studio, pro"),
+        (("--families", "sdxl"), "Families have queues of their own only with PINGVAS_ROUTING=family."),
+        (("--control", "--queues", "free"), "--control goes with neither --queues nor --families."),
+        (("--name", "a b"), "--name is letters, digits"),
+    ],
+)
+def test_a_worker_that_is_asked_for_nonsense(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    nowhere = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "BROKER_URL": "redis://127.0.0.1:1/0"}
+    done = run_command(own_environment(tmp_path) | nowhere, "worker", *arguments)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+
+
+def test_a_worker_with_nothing_running(tmp_path: Path) -> None:
+    done = run_command(own_environment(tmp_path), "worker")
+    assert done.stderr.startswith("DATABASE_URL and BROKER_URL are not set")
 
 
 def test_an_external_database_that_is_away(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from pingvas import db
+from pingvas import db, migrations
 from pingvas.accounts import users
 from tests.cli.conftest import Run, own_environment, run_command
 
@@ -78,12 +78,25 @@ def test_queues_shows_every_tier(pingvas: Run) -> None:
     ] == []
 
 
+def test_a_tier_is_paused_drained_and_resumed(pingvas: Run) -> None:
+    done = pingvas("queues", "pause", "free")
+    assert done.stderr == ""
+    assert done.stdout == "✓ free is paused, it was open\n"
+    assert pingvas("queues", "drain", "pro").stdout == "✓ pro is draining, it was open\n"
+    shown = pingvas("queues").stdout
+    assert re.search(r"free +paused", shown)
+    assert re.search(r"pro +draining", shown)
+    assert pingvas("queues", "resume", "free").stdout == "✓ free is open, it was paused\n"
+    assert re.search(r"free +open", pingvas("queues").stdout)
+    assert "enterprise" in pingvas("queues", "pause", "gold").stderr
+
+
 def test_without_an_instance_a_database_is_started_for_the_command(server_tmp: Path) -> None:
     environment = own_environment(server_tmp / "data")
-    assert "0001" in run_command(environment, "db", "upgrade").stdout
+    assert str(migrations.head()) in run_command(environment, "db", "upgrade").stdout
     done = run_command(environment, "user", "create", EMAIL)
     assert UUID(re.search(r"is (\S+)\n", done.stdout)[1])  # type: ignore[index]
-    assert run_command(environment, "db", "current").stdout.startswith("0001")
+    assert run_command(environment, "db", "current").stdout.startswith(str(migrations.head()))
     assert run_command(environment, "user", "create", EMAIL).returncode == 1  # it was kept
     assert not (server_tmp / "data" / "instance.json").exists()
 

@@ -24,6 +24,7 @@ from pingvas.jobs.tiers import State
 
 T = TypeVar("T")
 
+_TIER = click.Choice([tier.value for tier in Tier])
 _WATCH_SECONDS = 1.0
 _STYLES = {State.OPEN: "green", State.PAUSED: "red", State.DRAINING: "yellow"}
 _COLUMNS = ("waiting", "running", "messages", "wait p50 / p90", "workers / slots")
@@ -51,21 +52,21 @@ def group(context: click.Context, watch: bool) -> None:
 
 
 @group.command("pause")
-@click.argument("tier", type=click.Choice(list(Tier)))
+@click.argument("tier", type=_TIER)
 def pause(tier: str) -> None:
     """Start no more jobs of TIER; new ones are accepted and wait."""
     _change(tier, State.PAUSED)
 
 
 @group.command("drain")
-@click.argument("tier", type=click.Choice(list(Tier)))
+@click.argument("tier", type=_TIER)
 def drain(tier: str) -> None:
     """Accept no more jobs of TIER; those that wait still run."""
     _change(tier, State.DRAINING)
 
 
 @group.command("resume")
-@click.argument("tier", type=click.Choice(list(Tier)))
+@click.argument("tier", type=_TIER)
 def resume(tier: str) -> None:
     """Let TIER accept and start jobs again."""
     _change(tier, State.OPEN)
