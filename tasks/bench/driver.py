@@ -24,7 +24,7 @@ from pingvas.jobs.dispatch import INTERACTIVE_PRIORITY, wire_priority
 from tasks.bench import standin
 
 PLACES = 4  # as PINGVAS_WORKER_CONCURRENCY has it
-SILENCE_SECONDS = 60.0  # a start that takes longer will not come
+SILENCE_SECONDS = 20.0  # a start that takes longer will not come
 
 
 @dataclass(frozen=True)
@@ -98,21 +98,35 @@ class Driver:
         return [start.label for start in self.starts(number)]
 
     @contextmanager
-    def held(self, free: int = 0) -> Iterator[None]:
-        """Keep all places but `free` occupied for the length of the block; every tier begins anew."""
+    def held(self) -> Iterator[None]:
+        """Keep all places occupied, save those that `release` frees; every tier begins anew."""
         with self._app.producer_or_acquire() as producer:
             self._send(producer, "standin.forget", Tier.ENTERPRISE, 0)
-            self.starts(1)
-            for _ in range(PLACES - free):
+        self.starts(1)
+        self.hold(PLACES)
+        try:
+            yield
+        finally:
+            self.release(len(self._gates))
+
+    def hold(self, places: int = 1) -> None:
+        """Occupy places, once they are free."""
+        with self._app.producer_or_acquire() as producer:
+            for _ in range(places):
                 gate = self._folder / f"gate-{time.monotonic_ns()}"
                 os.mkfifo(gate)
                 self._gates.append(gate)
                 self._send(producer, "standin.gate", Tier.ENTERPRISE, 0, str(gate))
                 self.starts(1)
-        try:
-            yield
-        finally:
-            self.release(len(self._gates))
+
+    def ping(self) -> None:
+        """Return once the worker has been through its event loop, and so has reserved what it would.
+
+        Raises:
+            TimeoutError: it does not answer.
+        """
+        if not self._app.control.inspect(timeout=SILENCE_SECONDS, limit=1).ping():
+            raise TimeoutError("the worker does not answer")
 
     def release(self, places: int = 1) -> None:
         """Give places free that `held` keeps."""
@@ -140,7 +154,8 @@ def running(
         cleanup.callback(process.stop, child, 20)
         driver = Driver(url, folder, journal)
         with driver.held():
-            yield driver
+            pass
+        yield driver
 
 
 def _argv(queues: Sequence[str]) -> list[str]:
