@@ -1,7 +1,7 @@
 """The picture of queues and service times that predictions are made from, read in five bounded queries."""
 
 import time
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,7 +41,7 @@ _WAITING = text(f"""
     SELECT 'users', tier, NULL, least(unrung, {_MOST_TURNS}), count(*)
     FROM users WHERE unrung > 0 GROUP BY tier, 4
     UNION ALL
-    SELECT 'rung', tier, NULL, sum(rung), NULL FROM users GROUP BY tier
+    SELECT 'rung', tier, NULL, sum(rung)::bigint, NULL FROM users GROUP BY tier
     ORDER BY 1, 2, 4""")  # noqa: S608 (numbers of this module)
 
 _NEXT = text("""
@@ -56,7 +56,7 @@ _NEXT = text("""
 _RUNNING = text("SELECT tier, count(*) FROM jobs WHERE status = 'in_progress' GROUP BY tier")
 
 _ARRIVED = text("""
-    SELECT tier, count(*) FROM jobs WHERE id > CAST(:since AS uuid) GROUP BY tier""")
+    SELECT tier, count(*) FROM jobs WHERE id > :since GROUP BY tier""")
 
 _DONE = text("""
     SELECT model, (parameters ->> 'width')::int AS width, (parameters ->> 'height')::int AS height,
@@ -77,8 +77,8 @@ class Marks:
     rung: Sequence[int] = ()
 
     def before(self, job_id: UUID) -> tuple[UUID | None, int, int]:
-        """Return the last mark up to a job, and how many jobs, and jobs on the broker, it closes."""
-        index = bisect_right(self.ids, job_id)
+        """Return the last mark before a job, and how many jobs, and jobs on the broker, it closes."""
+        index = bisect_left(self.ids, job_id)
         if index == 0:
             return None, 0, 0
         return self.ids[index - 1], index * MARK_EVERY, self.rung[index - 1]
@@ -114,7 +114,7 @@ def take(session: Session) -> Picture:
     service = measure(samples, {row.slug: row.price_factor for row in models})
     marks, rung, unrung = _waiting(session.execute(_WAITING))
     running = {row[0]: row[1] for row in session.execute(_RUNNING)}
-    arrived = {row[0]: row[1] for row in session.execute(_ARRIVED, {"since": _oldest()})}
+    arrived = {row[0]: row[1] for row in session.execute(_ARRIVED, {"since": first_id(INFLOW_SECONDS)})}
     seconds = _mean_seconds(session, service)
     loads = {}
     for tier in Tier:
@@ -140,7 +140,7 @@ def _waiting(
         elif kind == "users":
             unrung[tier][number] = count
         else:
-            rung[tier] = int(number)
+            rung[tier] = number
     return {tier: Marks(ids[tier], rung_before[tier]) for tier in ids}, rung, unrung
 
 
@@ -165,6 +165,6 @@ def _pickup(done: Sequence[Any]) -> Wait:
     return Wait(deciles[4], deciles[8])
 
 
-def _oldest() -> UUID:
-    """Return the least id (UUIDv7: it begins with its time) of what has just arrived."""
-    return UUID(int=(time.time_ns() // 1_000_000 - 1_000 * INFLOW_SECONDS) << 80)
+def first_id(seconds: float) -> UUID:
+    """Return the least id that was made so many seconds ago: an UUIDv7 begins with its time."""
+    return UUID(int=int(1_000 * (time.time() - seconds)) << 80)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 LEAST_SHARE = 0.05  # of the capacity is left to lower classes: a prediction is finite even under a flood
 _Z90 = 1.2816
+_MOST_VARIANCE = 1.0  # of the logarithm: beyond, a law with this mean would call a longer tail a shorter wait
 _MOST_PHASES = 12
 
 
@@ -87,9 +88,11 @@ def predict(loads: Mapping[str, TierLoad], pool: Pool, job: Newcomer, age: float
     residual = pool.seconds / (pool.slots + 1 - square)
     # Somebody who joins an idle tier is next; behind others the tier's own rhythm counts.
     beat = max(0.0, loads[job.tier].seconds / rate - residual) if job.ahead else 0.0
-    mean = max(drained + residual + beat / 2, (job.turns - 0.5) * job.own_seconds)
-    others = sum(load.inflow for tier, load in loads.items() if tier != job.tier)
+    pause = 0.0 if free else residual  # between two of its user's own jobs
+    mean = max(drained + residual + beat / 2, (job.turns - 0.5) * job.own_seconds + job.turns * pause)
+    others = sum(loads[tier].inflow for tier in _not_after(pool.classes, job.tier))
     surprise = drained * pool.seconds * (square / rate + others * (1 + square) / rate**2)
+    surprise += job.turns * square * job.own_seconds**2
     return _lognormal(mean, math.sqrt(surprise + residual**2 + beat**2 / 12), pool.pickup)
 
 
@@ -99,7 +102,7 @@ def joined(load: TierLoad) -> TierLoad:
 
 
 def _lognormal(mean: float, spread: float, pickup: Wait) -> Wait:
-    variance = math.log1p((spread / mean) ** 2)
+    variance = min(_MOST_VARIANCE, math.log1p((spread / mean) ** 2))
     median = mean * math.exp(-variance / 2)
     return Wait(median + pickup.p50, median * math.exp(_Z90 * math.sqrt(variance)) + pickup.p90)
 
@@ -132,6 +135,16 @@ def _drain(loads: Mapping[str, TierLoad], pool: Pool, job: Newcomer) -> tuple[fl
     return elapsed + work[job.tier] / rate, rate
 
 
+def _not_after(classes: Sequence[Sequence[str]], tier: str) -> list[str]:
+    """Return the other tiers of a tier's class and of those above it."""
+    tiers: list[str] = []
+    for members in classes:
+        tiers += [member for member in members if member != tier]
+        if tier in members:
+            break
+    return tiers
+
+
 def _blocked(classes: Sequence[Sequence[str]], work: Mapping[str, float], tier: str) -> bool:
     """Tell whether a higher class has work left."""
     for members in classes:
@@ -153,10 +166,11 @@ def _rates(
         wanted = {}
         for tier in members:
             load = loads[tier]
-            on_broker = load.rung + load.running  # no more than that can run side by side
-            wanted[tier] = max(on_broker, load.inflow) if work[tier] > 0 else load.inflow
-            if tier == target:
+            wanted[tier] = load.inflow
+            if tier == target or (work[tier] > 0 and not load.unrung):
                 wanted[tier] = math.inf
+            elif work[tier] > 0:  # users who take turns: no more run side by side than have a place
+                wanted[tier] = max(load.rung + load.running, load.inflow)
         rates |= _share(left, {tier: most for tier, most in wanted.items() if most > 0}, pool.weights)
         left = max(least, left - sum(rates[tier] for tier in members))
     return rates
