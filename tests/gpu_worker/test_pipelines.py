@@ -9,6 +9,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from huggingface_hub import constants
 
 from gpu_worker.builtin import BUILTIN_TINY
 from gpu_worker.config import EngineConfig
@@ -17,6 +18,8 @@ from gpu_worker.errors import BadRequest, ModelUnavailable
 from gpu_worker.pipelines import SINGLE_FILE_PIPELINES, LoadedModel, load
 from gpu_worker.request import GenerationRequest, ModelSource
 from gpu_worker.stock import call_arguments
+from tests.gpu_worker.harness import WAIT
+from tests.gpu_worker.single_file import save_single_file
 
 MakeRequest = Callable[..., GenerationRequest]
 
@@ -65,6 +68,49 @@ def test_a_broken_folder(sd_folder: Path, tmp_path: Path, damage: str) -> None:
         weights.unlink()
     with pytest.raises(ModelUnavailable, match="missing or broken"):
         load(ModelSource("broken", str(folder), "sd15"), torch.float32)
+
+
+def assert_same_weights(one: Any, other: Any) -> None:
+    for part in ("unet", "vae", "text_encoder"):
+        ours, theirs = (getattr(pipe, part).state_dict() for pipe in (one, other))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture
+def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.mark.usefixtures("_offline")
+def test_a_single_file_loads_as_its_folder_does(source: ModelSource, tmp_path: Path) -> None:
+    folder = load(source, torch.float32)
+    path = tmp_path / "model.safetensors"
+    save_single_file(folder, path)
+    shutil.copytree(source.location, path.with_suffix(""), ignore=shutil.ignore_patterns("*.safetensors"))
+    pipe = load(ModelSource("file", str(path), "sd15"), torch.float32)
+    assert_same_weights(pipe, folder)
+    assert type(pipe) is type(folder)
+    assert pipe.scheduler.config == folder.scheduler.config
+    assert pipe.safety_checker is None
+
+
+@pytest.mark.usefixtures("_offline")
+def test_a_hub_id_loads_from_the_local_cache(
+    config: EngineConfig, source: ModelSource, make_request: MakeRequest, tmp_path: Path
+) -> None:
+    commit = 40 * "a"
+    repository = tmp_path / "hub" / "models--someone--random-sd"
+    shutil.copytree(source.location, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    hub = ModelSource("hub", "someone/random-sd", "sd15")
+    assert_same_weights(load(hub, torch.float32), load(source, torch.float32))
+    with Engine(config) as engine:
+        assert engine.submit(make_request(model=hub)).result(WAIT).pictures
+    with pytest.raises(ModelUnavailable, match="missing or broken"):
+        load(ModelSource("absent", "someone/absent", "sd15"), torch.float32)
 
 
 def test_a_single_file_of_unknown_family(tmp_path: Path) -> None:
