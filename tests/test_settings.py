@@ -29,3 +29,11 @@ def test_a_bad_value_names_its_variable(
     monkeypatch.setenv(variable, value)
     with pytest.raises(settings.SettingsError, match=variable):
         settings.get()
+
+
+def test_events_need_a_redis_beside_rabbitmq(fresh_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_URL", "amqp://rabbit.example.com//")
+    with pytest.raises(settings.SettingsError, match="REDIS_URL: needed for events"):
+        settings.get()
+    monkeypatch.setenv("REDIS_URL", "redis://redis.example.com")
+    assert settings.get().events_url == "redis://redis.example.com"

@@ -3,7 +3,6 @@
 import logging
 from importlib.metadata import version
 
-import redis
 from apiflask import APIFlask
 from sqlalchemy import text
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -15,6 +14,7 @@ from pingvas.billing import plans
 from pingvas.billing.views import bp as billing
 from pingvas.catalog.views import bp as catalog
 from pingvas.gallery.views import bp as gallery
+from pingvas.jobs.dispatch import probe
 from pingvas.jobs.views import bp as jobs
 from pingvas.web import auth, docs, headers, health, limits, openapi, problem, request_id
 
@@ -77,11 +77,7 @@ def _database() -> None:
 
 
 def _broker() -> None:
-    seconds = health.TIMEOUT_SECONDS
-    with redis.Redis.from_url(
-        settings.get().broker_url, socket_timeout=seconds, socket_connect_timeout=seconds
-    ) as client:
-        client.ping()
+    probe.version(health.TIMEOUT_SECONDS)
 
 
 def _store() -> None:

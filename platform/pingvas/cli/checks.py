@@ -20,6 +20,7 @@ _PACKAGES = ("celery", "kombu", "flask", "sqlalchemy", "psycopg", "redis", "pyda
 _GPU_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "peft")
 _MIN_FREE_BYTES, _GOOD_FREE_BYTES = 1 << 30, 5 << 30
 _PROGRAM_SECONDS = 120.0
+_BROKER_SECONDS = 5.0
 _DEVICES = (
     "import dataclasses, json, torch; from gpu_worker import devices; "
     "print(json.dumps([torch.__version__, [dataclasses.asdict(d) for d in devices.describe()]]))"
@@ -167,13 +168,10 @@ def database() -> Finding:
 
 def broker() -> Finding:
     """The broker."""
-    from redis import Redis
+    from pingvas.jobs.dispatch import probe
 
     def look() -> str:
-        url = settings.get().broker_url
-        with Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
-            client.ping()
-            return f"reachable, Redis {client.info('server')['redis_version']}"
+        return f"reachable, {probe.version(_BROKER_SECONDS)}"
 
     return _reachable("broker", look, "start it, or correct BROKER_URL")
 
