@@ -79,7 +79,7 @@ def beat(place: Place) -> Program:
 def flower(place: Place) -> Program:
     """Return the monitor. Its login goes by environment, where no list of processes shows it."""
     listen = ("--address=127.0.0.1", f"--port={place.flower_port}")
-    argv = (*_celery("flower"), *listen, f"--logging={_level().lower()}")
+    argv = (*_python("tasks.monitor"), *listen, f"--logging={_level().lower()}")
     return Program("flower", argv, {"FLOWER_BASIC_AUTH": flower_login(place.folder)})
 
 

@@ -20,6 +20,7 @@ from pingvas.billing.plans import Tier
 from pingvas.cli import console
 from pingvas.cli.console import CommandError, data_dir_option
 from pingvas.jobs import dispatch, queues, sweep, tiers
+from pingvas.jobs.eta.calibration import report
 from pingvas.jobs.tiers import State
 
 T = TypeVar("T")
@@ -27,21 +28,28 @@ T = TypeVar("T")
 _TIER = click.Choice([tier.value for tier in Tier])
 _WATCH_SECONDS = 1.0
 _STYLES = {State.OPEN: "green", State.PAUSED: "red", State.DRAINING: "yellow"}
-_COLUMNS = ("waiting", "running", "messages", "wait p50 / p90", "workers / slots")
+_COLUMNS = ("waiting", "running", "messages", "wait p50/p90", "workers")
 
 
 @click.group("queues", invoke_without_command=True)
 @click.option("--watch", is_flag=True, help="Go on until Ctrl-C.")
+@click.option(
+    "--calibration", is_flag=True, help="Hold the waits that were predicted against those that came."
+)
 @data_dir_option
 @click.pass_context
-def group(context: click.Context, watch: bool) -> None:
-    """Show each tier: its state, jobs waiting and running, messages on the broker, and who serves it.
+def group(context: click.Context, watch: bool, calibration: bool) -> None:
+    """Show each tier: its state, jobs waiting and running, messages on the broker, what a new job would wait (median and
+    90th percentile), and the workers that serve it (with their job slots).
 
     Ends with status 1 when the database or the broker could not be asked.
     """
     logging.getLogger("pingvas").setLevel(logging.ERROR)  # what is away stands below the table
     _attach()
     if context.invoked_subcommand is not None:
+        return
+    if calibration:
+        console.out.print(_calibration())
         return
     if watch:
         _watch()
@@ -100,9 +108,9 @@ def _view() -> tuple[Group, bool]:
     rows, no_rows = _asked(queues.snapshot)
     states, _ = _asked(tiers.states)
     messages, no_messages = _asked(dispatch.depths)
-    table = Table("tier", "state", box=box.SIMPLE_HEAD)
+    table = Table("tier", "state", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in _COLUMNS:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     found = {row.tier: row for row in rows or ()}
     there = workers.live()
     for tier in Tier:
@@ -110,14 +118,25 @@ def _view() -> tuple[Group, bool]:
         shown = f"[{_STYLES[state]}]{state}[/]" if state else "?"
         row = found.get(tier.value)
         counts = (row.waiting, row.running) if row else ("?", "?")
-        wait = f"{_duration(row.wait.p50)} / {_duration(row.wait.p90)}" if row else "?"
+        wait = f"{_duration(row.wait.p50)}/{_duration(row.wait.p90)}" if row else "?"
         serving = [worker for worker in there if tier in worker.tiers]
-        slots = f"{len(serving)} / {sum(worker.slots for worker in serving)}"
+        slots = f"{len(serving)} ({sum(worker.slots for worker in serving)})"
         table.add_row(
             tier.value, shown, *map(str, (*counts, messages[tier] if messages else "?", wait, slots))
         )
     notes = [f"[red]{escape(note)}[/red]" for note in (no_rows, no_messages) if note]
     return Group(table, *notes), bool(notes)
+
+
+def _calibration() -> Table:
+    table = Table(
+        "tier", "jobs", "before p50", "before p90", "actual ÷ p50", "median wait", box=box.SIMPLE_HEAD
+    )
+    table.title = "Waits of the last day; right are 50 %, 90 % and 1"
+    for told in report():
+        shares = (f"{told.before_p50:.0%}", f"{told.before_p90:.0%}", f"{told.median_ratio:.2f}")
+        table.add_row(told.tier, str(told.jobs), *shares, _duration(told.median_wait))
+    return table
 
 
 def _asked(question: Callable[[], T]) -> tuple[T | None, str]:

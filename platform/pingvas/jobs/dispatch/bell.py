@@ -55,7 +55,7 @@ class Bell:
     @property
     def argsrepr(self) -> str:
         """Return the arguments as people read them."""
-        return f"(job={self.job_id}, tier={self.tier}, model={self.model})"
+        return f"(tier={self.tier}, model={self.model}, job={self.job_id})"
 
     @property
     def rank(self) -> int:
