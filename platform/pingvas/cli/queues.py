@@ -39,8 +39,10 @@ _COLUMNS = ("waiting", "running", "messages", "wait p50/p90", "workers")
 @data_dir_option
 @click.pass_context
 def group(context: click.Context, watch: bool, calibration: bool) -> None:
-    """Show each tier: its state, jobs waiting and running, messages on the broker, what a new job would wait (median and
-    90th percentile), and the workers that serve it (with their job slots).
+    """Show each tier: its state, jobs waiting and running, messages on the broker, and more.
+
+    Wait is what a new job would wait (median/90th percentile); behind the workers that serve a tier stand
+    their job slots.
 
     Ends with status 1 when the database or the broker could not be asked.
     """
