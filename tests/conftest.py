@@ -67,6 +67,7 @@ from pingvas.cli.programs import Place, Program  # noqa: E402
 from pingvas.embedded import DataFolder, postgres, process  # noqa: E402
 from pingvas.embedded import redis as redis_server  # noqa: E402
 from pingvas.embedded.servers import forget_settings  # noqa: E402
+from pingvas.jobs import dispatch  # noqa: E402
 
 
 def pytest_unconfigure() -> None:
@@ -105,13 +106,14 @@ def database(data_folder: DataFolder) -> Iterator[str]:
     domains.load()
     migrations.upgrade()
     yield server.url
-    db.engine().dispose()
+    db.close()
     server.stop()
 
 
 @pytest.fixture
 def clean_db(database: str, broker: str) -> None:
     """Leave no row of an earlier test, save the catalogue that the schema brings."""
+    dispatch.flush()
     tables = [name for name in db.Base.metadata.tables if name != "catalog_entries"]
     with db.transaction() as session:
         session.execute(text(f"TRUNCATE {', '.join(tables)}"))

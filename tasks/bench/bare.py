@@ -12,7 +12,7 @@ celery.conf.task_ignore_result = True
 app = Flask("bare")
 
 
-@celery.task(name="bare.generate", ignore_result=True)  # type: ignore[untyped-decorator]
+@celery.task(name="bare.generate", ignore_result=True)
 def _generate(job_id: str) -> None: ...
 
 

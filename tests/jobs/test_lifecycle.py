@@ -43,7 +43,9 @@ def _books_balance_in_the_end() -> Iterator[None]:
 
 
 def submitted(user_id: UUID, tier: str = "free") -> UUID:
-    return submit.submit(user_id, tier, ORDER).job_id
+    job_id = submit.submit(user_id, tier, ORDER).job_id
+    dispatch.flush()
+    return job_id
 
 
 def claimed(job_id: UUID, worker: str = "worker-1") -> Claim:

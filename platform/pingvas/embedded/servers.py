@@ -158,9 +158,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 def forget_settings() -> None:
     """Let the settings, the database engine and what was read with them be made anew from the environment."""
-    if db.engine.cache_info().currsize:
-        db.engine().dispose()
-    db.engine.cache_clear()
+    db.close()
     settings.get.cache_clear()
     cached.forget_all()
 

@@ -157,7 +157,7 @@ def submit_all(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accept
     for draft in drafts:
         if UUID(draft["id"]) in rung:
             bell = Bell(UUID(draft["id"]), tier, draft["model"], draft["priority"], attempt=0)
-            db.after_commit(partial(dispatch.ring, bell))
+            db.after_commit(partial(dispatch.ring_soon, bell))
     return [Accepted(UUID(draft["id"]), draft["quote"], wait.p50) for draft in drafts]
 
 

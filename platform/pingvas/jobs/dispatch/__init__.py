@@ -14,6 +14,7 @@ from pingvas.jobs.dispatch.bell import (
 )
 from pingvas.jobs.dispatch.broker import BrokerAway, depths, ring
 from pingvas.jobs.dispatch.places import refill
+from pingvas.jobs.dispatch.ringer import flush, ring_soon
 
 __all__ = [
     "BATCH_PRIORITY",
@@ -23,7 +24,9 @@ __all__ = [
     "Bell",
     "BrokerAway",
     "depths",
+    "flush",
     "refill",
     "ring",
+    "ring_soon",
     "wire_priority",
 ]

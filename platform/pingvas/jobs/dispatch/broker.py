@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -29,17 +30,25 @@ _ANSWER_SECONDS = 1.0
 _making = threading.Lock()
 
 
-def ring(bell: Bell) -> bool:
-    """Send a job's message to its queue; False when the broker is away (the sweep rings again)."""
+def ring(*bells: Bell) -> bool:
+    """Send jobs' messages to their queues; False when the broker is away (the sweep rings again)."""
     try:
         if settings.is_rabbitmq(settings.get().broker_url):
-            _send(bell)
+            for bell in bells:
+                _send(bell)
         else:
-            _redis(settings.get().broker_url).lpush(redis_key(bell), redis_message(bell))
+            _push(bells)
     except (BrokerAway, redis.RedisError) as error:
-        log.warning("job %s waits for the sweep, the broker is away: %s", bell.job_id, error)
+        log.warning("%s jobs wait for the sweep, the broker is away: %s", len(bells), error)
         return False
     return True
+
+
+def _push(bells: Sequence[Bell]) -> None:
+    with _redis(settings.get().broker_url).pipeline(transaction=False) as pipeline:
+        for bell in bells:
+            pipeline.lpush(redis_key(bell), redis_message(bell))
+        pipeline.execute()
 
 
 def _send(bell: Bell) -> None:
