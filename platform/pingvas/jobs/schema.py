@@ -11,6 +11,7 @@ from pingvas.web.paging import PageQuery
 
 MAX_PROMPT = 2_000
 MAX_SIDE = 4_096
+MAX_BATCH = 100
 
 
 def _not_blank(text: str) -> str:
@@ -24,7 +25,23 @@ JobStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled"
 Side = Annotated[int, Field(ge=64, le=MAX_SIDE)]
 
 
-class GenerateBody(Body):
+class _Wishes(Body):
+    """What can be said beside the prompt; the model's catalogue entry gives what is not."""
+
+    negative_prompt: str = Field("", max_length=MAX_PROMPT)
+    model: str = Field("tiny", min_length=1, max_length=64)
+    width: Side | None = Field(None, description="Pixels; a multiple of the model's `side_multiple`.")
+    height: Side | None = Field(None, description="Pixels; a multiple of the model's `side_multiple`.")
+    steps: int | None = Field(None, ge=1, le=150, description="Denoising steps.")
+    cfg_scale: float | None = Field(None, ge=0, le=30, description="Guidance; 1 and below turn it off.")
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description="Picture i uses seed + i; drawn when absent."
+    )
+    scheduler: str | None = Field(None, min_length=1, max_length=32, description="The sampler.")
+    num_images: int = Field(1, ge=1, le=8)
+
+
+class GenerateBody(_Wishes):
     """What to draw. Only `prompt` is required; the model's catalogue entry gives the rest."""
 
     model_config = ConfigDict(
@@ -46,22 +63,27 @@ class GenerateBody(Body):
     )
 
     prompt: Prompt
-    negative_prompt: str = Field("", max_length=MAX_PROMPT)
-    model: str = Field("tiny", min_length=1, max_length=64)
-    width: Side | None = Field(None, description="Pixels; a multiple of the model's `side_multiple`.")
-    height: Side | None = Field(None, description="Pixels; a multiple of the model's `side_multiple`.")
-    steps: int | None = Field(None, ge=1, le=150, description="Denoising steps.")
-    cfg_scale: float | None = Field(None, ge=0, le=30, description="Guidance; 1 and below turn it off.")
-    seed: int | None = Field(
-        None, ge=0, le=MAX_SEED, description="Picture i uses seed + i; drawn when absent."
-    )
-    scheduler: str | None = Field(None, min_length=1, max_length=32, description="The sampler.")
-    num_images: int = Field(1, ge=1, le=8)
     priority: Literal["interactive", "batch"] = "interactive"
 
     def order(self) -> Order:
         """Return the body as the domain's order."""
-        return Order(**self.model_dump())
+        return Order(**vars(self))
+
+
+class BatchBody(_Wishes):
+    """Many prompts drawn alike: a job for each."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"prompts": ["a red circle", "a blue star"], "model": "tiny"}}
+    )
+
+    prompts: list[Prompt] = Field(min_length=1, max_length=MAX_BATCH)
+    priority: Literal["interactive", "batch"] = "batch"
+
+    def orders(self) -> list[Order]:
+        """Return an order for each prompt."""
+        shared = {name: value for name, value in vars(self).items() if name != "prompts"}
+        return [Order(prompt=prompt, **shared) for prompt in self.prompts]
 
 
 class Links(Reply):
@@ -80,6 +102,14 @@ class JobAccepted(Reply):
     estimated_credits: int
     estimated_wait_seconds: int
     links: Links
+
+
+class BatchAccepted(Reply):
+    """Accepted jobs in the order of their prompts; `estimated_credits` is the most they can cost together."""
+
+    jobs: list[JobAccepted]
+    estimated_credits: int
+    estimated_wait_seconds: int
 
 
 class WaitReply(Reply):

@@ -5,9 +5,9 @@ Hold, rows and limits are one call of a database function: a request is one roun
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -17,15 +17,16 @@ from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
 from pingvas.catalog.models import CatalogEntry
 from pingvas.errors import InsufficientCredits, Invalid, QueueFull, TierRequired
-from pingvas.jobs import dispatch, eta, tiers
+from pingvas.jobs import dispatch, eta, refusals, tiers
 from pingvas.jobs.dispatch import Bell
-from pingvas.jobs.eta import Wait
+from pingvas.jobs.eta import Work
 from pingvas.jobs.quote import Quote, quote
 
 MAX_SEED = 2**63 - 1
+FEATURE_BATCH = "batch"
 
 _ACCEPT = """
-    SELECT outcome, amount, rung FROM accept_jobs(
+    SELECT outcome, amount, rung, waits FROM accept_jobs(
         %(user)s, %(tier)s, %(metered)s, %(room)s, %(places)s, %(now)s, %(jobs)s)"""
 
 
@@ -103,15 +104,19 @@ def _invalid(field: str, message: str) -> Invalid:
     return Invalid(message, errors=[{"loc": [field], "msg": message, "type": "value_error"}])
 
 
-def price(order: Order, tier: str) -> tuple[Parameters, Quote]:
+def price(order: Order, tier: str) -> tuple[CatalogEntry, Parameters, Quote]:
     """Return what an order would run as and cost; see `resolve` for the errors."""
     entry, parameters = resolve(order, tier)
-    return parameters, quote(
-        steps=parameters.steps,
-        width=parameters.width,
-        height=parameters.height,
-        num_images=parameters.num_images,
-        price_factor=entry.price_factor,
+    return (
+        entry,
+        parameters,
+        quote(
+            steps=parameters.steps,
+            width=parameters.width,
+            height=parameters.height,
+            num_images=parameters.num_images,
+            price_factor=entry.price_factor,
+        ),
     )
 
 
@@ -130,17 +135,30 @@ def submit(user_id: UUID, tier: str, order: Order) -> Accepted:
     Raises:
         Invalid, TierRequired: see `resolve`.
         TierDraining: operators let this tier take no new jobs.
+        NoWorker: no worker that is up can run the model.
         InsufficientCredits: the user cannot pay the quote.
         QueueFull: the user has as many jobs waiting as the plan allows.
     """
     return submit_all(user_id, tier, [order])[0]
 
 
+def submit_batch(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accepted]:
+    """Accept several jobs or none, for plans that include batches; see `submit` for the other errors.
+
+    Raises:
+        TierRequired: the plan has no batches.
+    """
+    if FEATURE_BATCH not in plans.of(tier).features:
+        lowest = [other for other, plan in plans.table().items() if FEATURE_BATCH in plan.features][-1]
+        raise TierRequired(f"Batches are for the {lowest} plan and above.", required=lowest)
+    return submit_all(user_id, tier, orders)
+
+
 def submit_all(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accepted]:
     """Accept several jobs or none; see `submit` for the errors."""
     tiers.check_open(tier)
-    wait = eta.of_tier(tier)
-    drafts = [_draft(order, tier, wait) for order in orders]
+    forecast = cache(partial(_forecast, tier))  # the jobs of a batch are much the same work
+    drafts = [_draft(order, tier, forecast) for order in orders]
     plan = plans.of(tier)
     values = {
         "user": user_id,
@@ -152,33 +170,44 @@ def submit_all(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accept
         "jobs": json.dumps(drafts),
     }
     (reply,) = db.query(_ACCEPT, values)
-    _check(reply.outcome, reply.amount, drafts, plan, wait.p50)
+    _check(reply.outcome, reply.amount, user_id, drafts, plan)
     rung = set(reply.rung)
-    for draft in drafts:
-        if UUID(draft["id"]) in rung:
-            bell = Bell(UUID(draft["id"]), tier, draft["model"], draft["priority"], attempt=0)
+    accepted = [
+        Accepted(UUID(draft["id"]), draft["quote"], wait)
+        for draft, wait in zip(drafts, reply.waits, strict=True)
+    ]
+    for job, order in zip(accepted, orders, strict=True):
+        if job.job_id in rung:
+            bell = Bell(job.job_id, tier, order.model, order.priority, attempt=0)
             db.after_commit(partial(dispatch.ring_soon, bell))
-    return [Accepted(UUID(draft["id"]), draft["quote"], wait.p50) for draft in drafts]
+            eta.joined(tier)
+    return accepted
 
 
-def _draft(order: Order, tier: str, wait: Wait) -> dict[str, Any]:
+def _draft(order: Order, tier: str, forecast: Callable[[Work], dict[str, float]]) -> dict[str, Any]:
     """Return a job as the database function `accept_jobs` (migration 0004) takes it."""
-    parameters, priced = price(order, tier)
+    entry, parameters, priced = price(order, tier)
+    refusals.check(entry, tier)
+    wanted = vars(parameters)
     return {
         "id": str(ids.new()),
         "posting": str(ids.new()),  # of the ledger
         "priority": order.priority,
         "model": order.model,
         "prompt": order.prompt,
-        "parameters": vars(parameters),
+        "parameters": wanted,
         "quote": priced.credits,
-        "eta_p50": wait.p50,
-        "eta_p90": wait.p90,
+        **forecast(Work.of(order.model, wanted)),
     }
 
 
+def _forecast(tier: str, work: Work) -> dict[str, float]:
+    wait = eta.estimate(tier, work)
+    return {"eta_p50": wait.p50, "eta_p90": wait.p90, "eta_turn": eta.turn_seconds(tier, work, wait)}
+
+
 def _check(
-    outcome: str, amount: int, drafts: Sequence[dict[str, Any]], plan: plans.Plan, wait: float
+    outcome: str, amount: int, user_id: UUID, drafts: Sequence[dict[str, Any]], plan: plans.Plan
 ) -> None:
     if outcome == "insufficient":
         total = sum(draft["quote"] for draft in drafts)
@@ -188,4 +217,6 @@ def _check(
     if outcome == "queue_full":
         room = plan.max_queue_size
         message = f"{amount} of your jobs are waiting and the {plan.title} plan allows {room}."
-        raise QueueFull(message, policy="waiting-jobs", limit=room, retry_after=max(1, round(wait)))
+        raise QueueFull(
+            message, policy="waiting-jobs", limit=room, retry_after=eta.next_place_seconds(user_id)
+        )

@@ -13,6 +13,8 @@ from pingvas.jobs.finding import Found
 from pingvas.jobs.lifecycle import Outcome
 from pingvas.jobs.models import Job, Status
 from pingvas.jobs.schema import (
+    BatchAccepted,
+    BatchBody,
     CancelReply,
     GenerateBody,
     JobAccepted,
@@ -24,6 +26,8 @@ from pingvas.jobs.schema import (
     QuoteReply,
     WaitReply,
 )
+from pingvas.jobs.submit import Accepted
+from pingvas.jobs.tiers import TierDraining
 from pingvas.web import auth, paging
 from pingvas.web.api import Answer, Blueprint, endpoint
 from pingvas.web.paging import Page
@@ -31,7 +35,7 @@ from pingvas.web.urls import base_url
 
 bp = Blueprint("jobs", tag="Generation")
 
-SUBMIT_ERRORS = (InsufficientCredits, TierRequired, QueueFull)
+SUBMIT_ERRORS = (InsufficientCredits, TierRequired, QueueFull, TierDraining)
 LOCATION = {"Location": "Path of the job."}
 
 
@@ -74,16 +78,44 @@ def create(body: GenerateBody) -> Answer:
 
 def _accept(body: GenerateBody) -> Answer:
     user = auth.current()
-    accepted = submit.submit(user.id, user.tier, body.order())
-    path = f"/api/v1/jobs/{accepted.job_id}"
-    reply = JobAccepted(
-        job_id=str(accepted.job_id),
+    reply = _accepted(submit.submit(user.id, user.tier, body.order()))
+    return Answer(reply, headers={"Location": reply.links.self})
+
+
+def _accepted(job: Accepted) -> JobAccepted:
+    path = f"/api/v1/jobs/{job.job_id}"
+    return JobAccepted(
+        job_id=str(job.job_id),
         status="pending",
-        estimated_credits=accepted.credits,
-        estimated_wait_seconds=math.ceil(accepted.wait_seconds),
+        estimated_credits=job.credits,
+        estimated_wait_seconds=math.ceil(job.wait_seconds),
         links=Links(self=path, cancel=f"{path}/cancel", events=f"{path}/events"),
     )
-    return Answer(reply, headers={"Location": path})
+
+
+@bp.post("/generate/batch")
+@endpoint(
+    body=BatchBody,
+    reply=BatchAccepted,
+    status=202,
+    errors=SUBMIT_ERRORS,
+    scope="generate",
+    idempotent=True,
+    limit="generate",
+)
+def generate_batch(body: BatchBody) -> BatchAccepted:
+    """Accept a batch
+
+    A job for each of up to 100 prompts: all are accepted or none. They run below interactive jobs of the
+    same plan.
+    """
+    user = auth.current()
+    jobs = submit.submit_batch(user.id, user.tier, body.orders())
+    return BatchAccepted(
+        jobs=[_accepted(job) for job in jobs],
+        estimated_credits=sum(job.credits for job in jobs),
+        estimated_wait_seconds=math.ceil(max(job.wait_seconds for job in jobs)),
+    )
 
 
 @bp.post("/quote")
@@ -95,7 +127,7 @@ def quote(body: GenerateBody) -> QuoteReply:
     """
     user = auth.current()
     order = body.order()
-    ordered, priced = submit.price(order, user.tier)
+    _, ordered, priced = submit.price(order, user.tier)
     wait = eta.estimate(user.tier, eta.Work.of(order.model, vars(ordered)))
     return QuoteReply(
         credits=priced.credits,
@@ -154,7 +186,8 @@ def cancel(job_id: str) -> Answer:
     """Cancel a job
 
     A waiting job is cancelled at once and costs nothing. A running one is stopped at its next step and costs
-    the GPU seconds it has used.
+    the GPU seconds it has used. The job then shows `credits_consumed`, `gpu_seconds` and the `reason`. To ask
+    again changes nothing; a job that ends by itself meanwhile stays as it ended (409).
     """
     job = ids.parse(job_id)
     outcome = lifecycle.cancel(auth.current().id, job)

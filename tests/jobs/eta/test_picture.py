@@ -73,7 +73,9 @@ def test_own_jobs_ahead_take_turns() -> None:
     alone = eta.estimate("free", TINY)
     assert alone.p90 < 1
     assert eta.estimate("free", TINY, own_ahead=3).p50 == pytest.approx(5, rel=0.2)
-    assert eta.turn_seconds("free", TINY) == pytest.approx(1, rel=0.2)  # the first is half done on average
+    assert eta.turn_seconds("free", TINY, alone) == pytest.approx(
+        1, rel=0.2
+    )  # the first is half done on average
     assert eta.estimate("studio", TINY, own_ahead=2) == alone  # it has three places
 
 

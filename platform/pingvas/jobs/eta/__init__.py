@@ -57,10 +57,10 @@ def estimate(tier: str, work: Work, own_ahead: int = 0) -> Wait:
     return _predict(picture, job, picture.families.get(work.model), _age(picture))
 
 
-def turn_seconds(tier: str, work: Work) -> float:
-    """Return how much longer the median wait is for each turn that the user's own jobs take before it."""
+def turn_seconds(tier: str, work: Work, first: Wait) -> float:
+    """Return how much longer than `first` the median wait is for each turn that the user's own jobs take."""
     later = estimate(tier, work, own_ahead=_places(tier) or 0)
-    return max(0.0, later.p50 - estimate(tier, work).p50)
+    return max(0.0, later.p50 - first.p50)
 
 
 def joined(tier: str) -> None:

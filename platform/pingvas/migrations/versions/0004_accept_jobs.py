@@ -10,11 +10,12 @@ depends_on = None
 ACCEPT_JOBS = """
 -- Accept all jobs of a request or none: hold their quotes, write the rows, and say which of them to ring.
 -- outcome: accepted | insufficient (amount: what can be spent) | queue_full (amount: jobs waiting).
+-- waits: each job's median wait, longer by eta_turn for each turn that the user's own jobs take before it.
 -- p_room: most jobs the user may have waiting; p_places: most on the broker or running; null: no limit.
 CREATE FUNCTION accept_jobs(
     p_user uuid, p_tier text, p_metered boolean, p_room bigint, p_places bigint, p_now timestamptz,
     p_jobs jsonb
-) RETURNS TABLE (outcome text, amount bigint, rung uuid[]) LANGUAGE plpgsql AS $$
+) RETURNS TABLE (outcome text, amount bigint, rung uuid[], waits float[]) LANGUAGE plpgsql AS $$
 DECLARE
     wallet wallets;
     spendable bigint;
@@ -26,7 +27,7 @@ BEGIN
     SELECT * INTO STRICT wallet FROM wallets WHERE user_id = p_user FOR UPDATE;
     spendable := wallet.monthly + wallet.purchased;
     IF total > spendable AND NOT p_metered THEN
-        RETURN QUERY SELECT 'insufficient', spendable, NULL::uuid[];
+        RETURN QUERY SELECT 'insufficient', spendable, NULL::uuid[], NULL::float[];
         RETURN;
     END IF;
     IF EXISTS (SELECT FROM tier_states WHERE tier = p_tier AND state = 'paused') THEN
@@ -38,17 +39,18 @@ BEGIN
         INTO waiting, busy FROM jobs WHERE user_id = p_user AND status IN ('pending', 'in_progress');
     END IF;
     IF waiting + jsonb_array_length(p_jobs) > p_room THEN
-        RETURN QUERY SELECT 'queue_full', waiting, NULL::uuid[];
+        RETURN QUERY SELECT 'queue_full', waiting, NULL::uuid[], NULL::float[];
         RETURN;
     END IF;
 
     RETURN QUERY
     WITH asked AS (
-        SELECT *, sum(quote) OVER (ORDER BY n) - quote AS before, (busy + n > p_places) IS NOT TRUE AS rings
+        SELECT *, sum(quote) OVER (ORDER BY n) - quote AS before, (busy + n > p_places) IS NOT TRUE AS rings,
+               eta_turn * coalesce((busy + n - 1) / nullif(p_places, 0), 0) AS later
         FROM ROWS FROM (jsonb_to_recordset(p_jobs) AS (
             id uuid, posting uuid, priority text, model text, prompt text, parameters jsonb, quote bigint,
-            eta_p50 float, eta_p90 float)) WITH ORDINALITY AS job (
-            id, posting, priority, model, prompt, parameters, quote, eta_p50, eta_p90, n)
+            eta_p50 float, eta_p90 float, eta_turn float)) WITH ORDINALITY AS job (
+            id, posting, priority, model, prompt, parameters, quote, eta_p50, eta_p90, eta_turn, n)
     ), drawn AS (  -- monthly credits first: they expire, purchased ones do not
         SELECT *, CASE WHEN p_metered THEN 0
                        ELSE greatest(0, least(quote, wallet.monthly - before)) END AS monthly
@@ -57,7 +59,7 @@ BEGIN
         INSERT INTO jobs (id, user_id, kind, status, tier, priority, model, prompt, parameters,
                           credits_quoted, attempt, failures, eta_p50, eta_p90, created_at, run_after, rung_at)
         SELECT id, p_user, 'text2image', 'pending', p_tier, priority, model, prompt, parameters,
-               quote, 0, 0, eta_p50, eta_p90, p_now, clock_timestamp(),
+               quote, 0, 0, eta_p50 + later, eta_p90 + later, p_now, clock_timestamp(),
                CASE WHEN rings THEN clock_timestamp() END
         FROM drawn
     ), held AS (
@@ -83,7 +85,8 @@ BEGIN
                            held = wallet.held + total
         WHERE user_id = p_user AND NOT p_metered
     )
-    SELECT 'accepted', total, coalesce(array_agg(id ORDER BY n) FILTER (WHERE rings), '{}') FROM drawn;
+    SELECT 'accepted', total, coalesce(array_agg(id ORDER BY n) FILTER (WHERE rings), '{}'),
+           array_agg(eta_p50 + later ORDER BY n) FROM drawn;
 END $$"""
 
 
