@@ -86,7 +86,9 @@ def _ready(**_: object) -> None:
 def _warm_up() -> None:
     """Start the engine. A worker that cannot must not go on taking jobs, so its process ends."""
     try:
-        engine().prefetch(BUILTIN_TINY)
+        started = engine()
+        if holds(BUILTIN_TINY.slug):
+            started.prefetch(BUILTIN_TINY)
     except BaseException:
         log.exception("the engine does not start")
         os.kill(os.getpid(), signal.SIGTERM)
