@@ -3,6 +3,7 @@
 import copy
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import diffusers
@@ -24,36 +25,39 @@ class _Abandoned(Exception):
 
 
 class StockRun:
-    """One pipeline call on a thread of its own, which runs only inside `advance`.
+    """A pipeline's calls, one per picture, on a thread of its own, which runs only inside `advance`.
 
     So the device is used by one thread at a time, and a call that cannot share its steps takes turns with
-    others between them. The last turn, after the last step, decodes.
+    others between them. A picture is decoded in the turn after its last step. One call for all of them would
+    make others: some pipelines encode an image once, with the first picture's noise.
     """
 
     def __init__(self, model: LoadedModel, request: GenerationRequest, threads: int | None = None) -> None:
         """Raises `BadRequest` when the model cannot do what was asked."""
+        self._model = model
         self._request = request
         self._threads = threads
         # A pipeline keeps scheduler and guidance on itself: each run has its own, the weights are shared.
         self._pipe = copy.copy(_pipe_for(model, request))
-        self._pipe.scheduler = samplers.build(request.scheduler, model.own_scheduler)
-        self._arguments = call_arguments(model, self._pipe, request, self._step_end)
+        call_arguments(model, self._pipe, request, None)  # says at once what the model cannot do
+        self._pictures: list[Image.Image] = []
         self._turn = threading.Semaphore(0)
         self._back = threading.Semaphore(0)
         self._abandoned = False
-        self._outcome: Any = None
+        self._outcome: Exception | bool = False  # whether all calls are over, or what ended them
         self._thread: threading.Thread | None = None
-        self.progress = Progress(0, request.steps)
+        self.progress = Progress(0, request.steps * request.num_images)
 
     @property
     def turns_left(self) -> int:
-        """As far as is known before the end: the steps, and the decoding after them."""
+        """As far as is known before the end: the steps, and the last picture's decoding."""
         return max(self.progress.total_steps - self.progress.step, 0) + 1
 
     def advance(self) -> tuple[Image.Image, ...] | None:
-        """Run to the end of the next step. The pictures once the call is over, None before.
+        """Run to the end of the next step. The pictures once all are there, None before.
 
-        Raises `BadRequest` when the pipeline refuses its arguments, else whatever it raises.
+        Raises `BadRequest` when the pipeline refuses its arguments, else whatever it raises. Called again
+        after that, it begins anew with the picture that failed.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="stock pipeline", daemon=True)
@@ -62,8 +66,8 @@ class StockRun:
         self._back.acquire()
         outcome = self._outcome
         if not isinstance(outcome, Exception):
-            return None if outcome is None else tuple(outcome.images)
-        self._outcome = None
+            return tuple(self._pictures) if outcome else None
+        self._thread, self._outcome = None, False
         if isinstance(outcome, ValueError) and not self.progress.step:
             # Before the first step only checks of the arguments raise this: the pipeline's, the scheduler's.
             raise BadRequest(str(outcome)) from outcome
@@ -75,20 +79,28 @@ class StockRun:
             self._abandoned = True
             self._turn.release()
             self._thread.join(CLOSE_SECONDS)
-        self._outcome = None
+        self._outcome = False
+        self._pictures.clear()
 
     def _run(self) -> None:
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # holds for the calling thread
         self._turn.acquire()
-        if not self._abandoned:
-            self._outcome = caught(lambda: self._pipe(**self._arguments))
+        error = None if self._abandoned else caught(self._make_pictures)
+        self._outcome = error or True
         self._back.release()
+
+    def _make_pictures(self) -> None:
+        for index in range(len(self._pictures), self._request.num_images):
+            one = replace(self._request, num_images=1, seed=self._request.seed_of(index))
+            self._pipe.scheduler = samplers.build(one.scheduler, self._model.own_scheduler)
+            arguments = call_arguments(self._model, self._pipe, one, self._step_end)
+            self._pictures += self._pipe(**arguments).images
 
     def _step_end(self, pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         # Some schedulers take more evaluations than the steps asked for (PNDM one, Heun twice as many).
         total = getattr(pipe, "num_timesteps", None) or self._request.steps
-        self.progress = Progress(step + 1, total)
+        self.progress = Progress(len(self._pictures) * total + step + 1, self._request.num_images * total)
         self._back.release()
         self._turn.acquire()
         if self._abandoned:
@@ -105,8 +117,8 @@ def call_arguments(
     """
     check_size(model, request)
     accepts = model.accepts if pipe is model.pipe else LoadedModel.of(model.source, pipe).accepts
-    if request.num_images > 1 and "num_images_per_prompt" not in accepts:
-        raise BadRequest("this model makes one picture per request")
+    if _fills_masks(pipe) and (request.init_image is None or request.mask is None):
+        raise BadRequest("this model fills masks: it needs an init_image and a mask")
     if request.loras:
         raise BadRequest("this model takes no LoRAs")
     arguments: dict[str, Any] = {
@@ -128,6 +140,15 @@ def call_arguments(
     if request.mask is not None:
         arguments["mask_image"] = image_of(request.mask, "mask").resize(size)
     return {name: value for name, value in arguments.items() if name in accepts}
+
+
+def _fills_masks(pipe: Any) -> bool:
+    """Whether its UNet takes latents, a mask and the masked image's latents."""
+    unet, vae = getattr(pipe, "unet", None), getattr(pipe, "vae", None)
+    if unet is None or vae is None:
+        return False
+    latent = vae.config.get("latent_channels")
+    return latent is not None and bool(unet.config.get("in_channels") == 2 * latent + 1)
 
 
 def _pipe_for(model: LoadedModel, request: GenerationRequest) -> Any:

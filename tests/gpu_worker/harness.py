@@ -14,7 +14,7 @@ from gpu_worker.engine import Engine
 from gpu_worker.errors import (
     EngineError,
 )
-from gpu_worker.pipelines import load
+from gpu_worker.pipelines import Loader, load
 from gpu_worker.request import GenerationRequest, GenerationResult, ModelSource, Progress
 
 MakeRequest = Callable[..., GenerationRequest]
@@ -68,14 +68,15 @@ def occupy(engine: Engine, request: GenerationRequest) -> tuple[Gate, Future[Gen
 class Faults:
     """A loader whose pipelines fail in the UNet as often as told, keeping big tensors in their frames."""
 
-    def __init__(self, error: Exception, times: int) -> None:
+    def __init__(self, error: Exception, times: int, loader: Loader = load) -> None:
         self.error = error
         self.times = times
         self.loads = 0
+        self._loader = loader
 
     def __call__(self, source: ModelSource, dtype: torch.dtype) -> Any:
         self.loads += 1
-        pipe = load(source, dtype)
+        pipe = self._loader(source, dtype)
         pipe.unet.register_forward_pre_hook(self._fail)
         return pipe
 

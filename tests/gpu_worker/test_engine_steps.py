@@ -20,7 +20,7 @@ from gpu_worker.pipelines import load
 from gpu_worker.request import ModelSource, Progress
 from gpu_worker.scheduling import SchedulingConfig
 from gpu_worker.stepping.twins import Twins
-from tests.gpu_worker.harness import WAIT, Gate, MakeRequest, failure, occupy, pixels
+from tests.gpu_worker.harness import WAIT, Faults, Gate, MakeRequest, failure, occupy, pixels
 
 hub: Any = diffusers  # whose calls are not typed
 
@@ -172,7 +172,7 @@ def test_a_pipeline_without_family_takes_turns(
         ]
         friend = engine.submit(make_request(id="c", steps=4), noting(order, "c"))
         results = [pixels(future)[0] for future in (*futures, friend)]
-    assert sorted(order) == ["a"] * 4 + ["b"] * 4 + ["c"] * 4
+    assert sorted(order) == ["a"] * 8 + ["b"] * 8 + ["c"] * 4
     for result in results:
         assert np.abs(result - known).max() <= 1
 
@@ -193,6 +193,26 @@ def test_a_pipeline_without_family_ends_early(
         bad = failure(engine.submit(make_request(id="bad", model=stranger, scheduler="lcm", steps=51)))
         assert isinstance(bad, BadRequest)
         assert "num_inference_steps" in str(bad)
+
+
+def test_a_pipeline_without_family_begins_a_picture_anew_after_running_out_of_memory(
+    config: EngineConfig, source: ModelSource, make_request: MakeRequest, strangers: Any
+) -> None:
+    stranger = replace(source, slug="unknown", family="other")
+    faults = Faults(torch.OutOfMemoryError("injected"), times=0, loader=strangers)
+
+    seen: list[int] = []
+
+    def refuse(progress: Progress) -> None:
+        seen.append(progress.step)
+        faults.times = int(seen == [1, 2, 3, 4])
+
+    request = make_request(model=stranger, steps=3, num_images=2)
+    with Engine(config, loader=faults) as engine:
+        expected = pixels(engine.submit(replace(request, id="expected")))
+        again = pixels(engine.submit(replace(request, id="again"), refuse))
+    assert seen == [1, 2, 3, 4, 4, 5, 6]
+    assert np.array_equal(expected, again)
 
 
 def test_compiling_changes_no_picture(
