@@ -51,7 +51,7 @@ class Loop:
         if config.compile:
             steps.compile(Twins(), supplies.hold)
         self._meter = Meter(placement)
-        recovery = Recovery(can_offload=placement.device.type == "cuda", buckets=config.scheduling.buckets)
+        recovery = Recovery(can_offload=supplies.can_offload, buckets=config.scheduling.buckets)
         self._attempts = Attempts(recovery, supplies)
         self._errands = Errands()
         self._denoised: list[Job] = []  # all steps done, not all pictures decoded
@@ -142,7 +142,7 @@ class Loop:
             return
         family, pictures = family_of(lease.pipe), job.request.num_images
         if family is None:
-            self._desk.describe(job, job.own_key(), pictures)
+            self._desk.describe(job, job.own_key(), 1)
         else:
             guided = family.is_guided(lease.pipe, job.request)
             self._desk.describe(job, job.shared_key(), 2 * pictures if guided else pictures)
@@ -199,7 +199,7 @@ class Loop:
             size,
             min(rows, most),
             "denoise",
-            least=min(job.entry.rows // job.request.num_images for job in jobs),
+            least=min(max(1, job.entry.rows // job.request.num_images) for job in jobs),
         )
         self._desk.set_row_limit(batch.key, self._attempts.recovery.row_limit(size))
         if isinstance(computed, EngineError):

@@ -126,8 +126,8 @@ class Steps:
 
 
 def _is_offloaded(denoiser: torch.nn.Module) -> bool:
-    """Whether accelerate brings its weights in layer by layer."""
-    return any(hasattr(module, "_hf_hook") for module in denoiser.modules())
+    """Whether diffusers brings its weights in layer by layer."""
+    return any(hasattr(module, "_diffusers_hook") for module in denoiser.modules())
 
 
 def groups_of(jobs: Sequence[Job]) -> list[list[Job]]:

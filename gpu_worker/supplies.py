@@ -46,6 +46,10 @@ class Supplies:
         self._in_hand: dict[LoraSource, LoraLease] = {}
         self._yielded: set[ModelSource] = set()
 
+    @property
+    def can_offload(self) -> bool:
+        return self.models.can_offload
+
     def failures(self) -> tuple[list[tuple[ModelSource, EngineError]], list[tuple[LoraSource, EngineError]]]:
         """What could not be loaded since the last call."""
         loras = [(lora, error) for lora, error in self._loras.failures() if isinstance(lora, LoraSource)]

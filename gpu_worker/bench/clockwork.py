@@ -106,6 +106,8 @@ class Clockwork:
 
     # As the supplies: everything is there.
 
+    can_offload = False
+
     def failures(self) -> tuple[list[Any], list[Any]]:
         return [], []
 

@@ -59,6 +59,11 @@ class ModelStore:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def can_offload(self) -> bool:
+        """Whether the device has a memory of its own, so that a model can run from the host's."""
+        return self._shop.transfer is not None
+
     def want(self, sources: Sequence[ModelSource]) -> None:
         """What should be on the device, most urgent first; replaces the last list.
 

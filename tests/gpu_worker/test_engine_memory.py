@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 
@@ -17,9 +18,10 @@ from gpu_worker.errors import (
     ModelUnavailable,
     OutOfMemory,
 )
+from gpu_worker.memory.transfers import PlainTransfer
 from gpu_worker.pipelines import load
 from gpu_worker.request import ModelSource
-from tests.gpu_worker.harness import WAIT, Faults, MakeRequest, failure, occupy
+from tests.gpu_worker.harness import WAIT, Faults, MakeRequest, failure, occupy, pixels
 
 hub: Any = diffusers  # whose calls are not typed
 
@@ -196,6 +198,35 @@ def test_two_models_take_turns(config: EngineConfig, source: ModelSource, make_r
         for future in futures:
             assert future.result(WAIT).pictures
         assert set(engine.stats().loaded_models) == {"random-sd", "other"}
+
+
+def test_a_model_that_leaves_no_room_runs_from_host_memory(
+    config: EngineConfig, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last rung, with two tiers on the CPU: the layers visit the device, the picture is the same."""
+    monkeypatch.setattr("gpu_worker.memory.store.transfer_for", lambda p: PlainTransfer(p.device))
+    offloaded: list[bool] = []
+
+    def loader(source: ModelSource, dtype: torch.dtype) -> Any:
+        pipe = load(source, dtype)
+        pipe.unet.register_forward_pre_hook(refuse)
+        return pipe
+
+    def refuse(unet: Any, inputs: Any) -> None:
+        offloaded.append(any(hasattr(module, "_diffusers_hook") for module in unet.modules()))
+        if is_full and not offloaded[-1]:
+            raise torch.OutOfMemoryError("injected")
+
+    is_full = False
+    with Engine(config, loader=loader) as engine:
+        expected = pixels(engine.submit(make_request(id="expected")))
+        is_full = True
+        found = pixels(engine.submit(make_request(id="found", num_images=2)))
+        again = pixels(engine.submit(make_request(id="again")))
+    assert offloaded[:3] == [False] * 3
+    assert offloaded[-6:] == [True] * 6
+    for picture in (found[0], again[0]):
+        assert np.abs(picture - expected[0]).max() <= 1
 
 
 def test_a_scheduler_that_raises_stops_its_own_request_only(
