@@ -65,12 +65,12 @@ def on_cpu(folder: Path) -> Benchmarks:
 
     def efficiency() -> None:
         queue = queues.mixed(BUILTIN_TINY, [size, (192, 128)], 24, (15, 30))
-        found = measure(subject, queue, rounds=1, bare_seconds=0.3)
+        found = measure(subject, queue, rounds=1, bare_seconds=0.6)
         report("Mixed queue: 2 sizes, 7 samplers, 15 to 30 steps", subject, found, (">= 0.85", "", ""))
 
     def throughput() -> None:
         queue = queues.uniform(BUILTIN_TINY, size, 12, 20)
-        found = measure(subject, queue, rounds=1, bare_seconds=0.3)
+        found = measure(subject, queue, rounds=1, bare_seconds=0.6)
         report("Uniform queue: 12 pictures, Euler, 20 steps", subject, found, (">= 0.85", "", ""))
 
     return {
