@@ -1,7 +1,9 @@
 """Which queue a worker looks into first: pure Python, knows no broker.
 
-Stride scheduling (Waldspurger and Weihl, 1995) in GPU seconds: each tier has a tag, its virtual time; the
-backlogged tier with the lowest tag is served, and its tag grows by cost / weight.
+Stride scheduling (Waldspurger and Weihl, 1995) in GPU seconds: each tier has a tag, its virtual time, which
+grows by cost / weight when it is served. The backlogged tier is served whose next job has the earliest
+middle, tag + cost / weight / 2: like Sainte-Laguë's division of seats that favours no weight, however few
+jobs a worker takes before the next tier falls idle. By tags alone each burst would begin with one job a tier.
 """
 
 from collections import deque
@@ -28,6 +30,11 @@ class _Account:
     mean: float = EXPECTED_AT_FIRST
     ended: int = 0
     charged: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_RUNNING))
+
+    @property
+    def due(self) -> float:
+        """The middle of its next job, in virtual time."""
+        return self.tag + self.mean / self.weight / 2
 
     def charge(self) -> None:
         """Take the expected cost of a job that starts."""
@@ -74,8 +81,10 @@ class FairOrder:
         if account is None:
             return
         if account.rank > 0:  # the first tier says nothing of the others: it is always looked at first
+            now = account.due
             for other in self._accounts.values():
-                other.tag = max(other.tag, account.tag)  # it had nothing to run: what is not used is lost
+                if other.due < now:
+                    other.tag = now  # it had nothing to run: what is not used is lost
         account.charge()
 
     def settle(self, tier: str, cost: float) -> None:
@@ -93,4 +102,4 @@ class FairOrder:
             return -1, 0, 0, turn
         if self._strict or account.rank == 0:
             return account.rank, 0, 0, turn
-        return 1, account.tag, account.rank, turn
+        return 1, account.due, account.rank, turn

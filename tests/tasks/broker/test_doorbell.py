@@ -43,7 +43,7 @@ def ring(tier: str) -> list[str]:
     batch = Bell(ids.new(), tier, "tiny", "batch", 0)
     interactive = Bell(ids.new(), tier, "tiny", "interactive", 0)
     retry = Bell(ids.new(), tier, "tiny", "batch", 1)
-    assert dispatch.ring(batch, interactive, retry)
+    assert all(dispatch.ring(bell) for bell in (batch, interactive, retry))
     return [str(bell.job_id) for bell in (retry, interactive, batch)]
 
 

@@ -53,6 +53,24 @@ def test_messages_of_one_cost_are_shared_exactly() -> None:
     assert Counter(World().run(150)) == {"studio": 80, "pro": 40, "starter": 20, "free": 10}
 
 
+@pytest.mark.parametrize("before", SHARING)
+def test_a_short_burst_is_shared_by_weight_too(before: str) -> None:
+    """A worker of a large fleet takes few jobs of a burst; no tier may win by many beginnings."""
+    world, served = World(), Counter[str]()
+    for _ in range(100):
+        world.run(20, [before])
+        served.update(world.run(8))
+    for tier in SHARING:
+        assert served[tier] / 800 == pytest.approx(WEIGHTS[tier] / ALL, abs=0.1)
+
+
+def test_no_tier_is_a_whole_job_off_its_share_at_any_time() -> None:
+    served, world = Counter[str](), World()
+    for number in range(1, 151):
+        served[world.step(SHARING)] += 1
+        assert all(abs(served[tier] - number * WEIGHTS[tier] / ALL) < 1 for tier in SHARING)
+
+
 @given(costs=st.lists(st.floats(0.5, 20.0), min_size=4, max_size=4), seed=seeds, places=st.integers(1, 8))
 @examples
 def test_gpu_seconds_are_shared_by_weight_whatever_jobs_cost(
