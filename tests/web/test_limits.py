@@ -6,10 +6,12 @@ from uuid import uuid4
 
 import pytest
 import redis
+from flask import g
 from flask.testing import FlaskClient
 
 from pingvas import settings
 from pingvas.app import create_app
+from pingvas.asgi import internal
 from pingvas.billing import plans
 from pingvas.embedded.servers import forget_settings
 from pingvas.web import limits, windows
@@ -192,6 +194,13 @@ def test_reading_without_an_account_and_webhooks_are_not_limited(client: FlaskCl
         answer = client.get("/api/v1/plans", environ_overrides=ADDRESS)
         assert (answer.status_code, "RateLimit" in answer.headers) == (200, False)
         assert client.post("/limited/webhook", environ_overrides=ADDRESS).status_code == 204
+
+
+def test_questions_on_behalf_of_a_waiting_client_are_not_counted(client: FlaskClient) -> None:
+    scope = {"asgi.scope": {internal.INTERNAL: True}}
+    with client.application.test_request_context("/limited/ping", environ_overrides=scope):
+        limits.take("ordinary", principal("free"))
+        assert "limits" not in g
 
 
 def test_a_place_is_given_back() -> None:
