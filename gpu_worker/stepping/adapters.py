@@ -6,6 +6,8 @@ here by a hook on each layer, so that a row may have several with weights of its
     y = W x + sum over its LoRAs of weight · alpha / rank · B A x        (arXiv 2106.09685, formula 3)
 """
 
+import logging
+import warnings
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,10 @@ from gpu_worker.stepping.trajectory import AdapterUse
 
 # Unused ones kept in the layers, ready for the next request. Each costs its own size on the device.
 IDLE_KEPT = 8
+
+# Said of every LoRA that leaves the text encoder as it is; one that fits nothing at all is refused below.
+for _logger in ("diffusers.loaders.lora_base", "diffusers.loaders.peft"):
+    logging.getLogger(_logger).addFilter(lambda record: "No LoRA keys associated" not in record.getMessage())
 
 # Per name: the rows that have it (None: all) and their weights, (k,).
 _Applied = dict[str, tuple[torch.Tensor | None, torch.Tensor]]
@@ -57,7 +63,9 @@ class Adapters:
         self._count += 1
         name = f"lora{self._count}"
         try:
-            self._pipe.load_lora_weights(dict(weights.state_dict), adapter_name=name)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`", module="peft")
+                self._pipe.load_lora_weights(dict(weights.state_dict), adapter_name=name)
             self._check(name)
         except (ValueError, RuntimeError, KeyError, AttributeError) as error:
             self._delete(name)

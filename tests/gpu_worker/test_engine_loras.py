@@ -106,6 +106,21 @@ def test_a_model_that_was_away_gets_its_loras_again(
         assert np.array_equal(pixels(engine.submit(request))[0], before)
 
 
+def test_putting_in_several_is_no_news(
+    engine: Engine,
+    make_request: MakeRequest,
+    make_lora: MakeLora,
+    recwarn: pytest.WarningsRecorder,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loras = make_lora(1), make_lora(2)
+    recwarn.clear()
+    caplog.clear()
+    assert engine.submit(make_request(loras=loras)).result(WAIT).pictures
+    assert not [str(one.message) for one in recwarn if "peft" in one.filename]
+    assert not [record.getMessage() for record in caplog.records if "loaders" in record.name]
+
+
 def test_loras_that_cannot_be_used(
     engine: Engine, make_request: MakeRequest, make_lora: MakeLora, tmp_path: Path
 ) -> None:
