@@ -37,8 +37,10 @@ def work(label: str, gpu_seconds: float = 1.0, seconds: float = 0.0) -> None:
 @app.task(name="standin.gate")
 def gate(path: str) -> None:
     """Keep a place of the worker until somebody writes to the named pipe at `path`."""
+    pipe = os.open(path, os.O_RDWR)  # before the word is out: what is written to a pipe nobody has is lost
     _note("gate")
-    Path(path).read_bytes()
+    os.read(pipe, 1)
+    os.close(pipe)
 
 
 @app.task(name="standin.forget")
