@@ -130,8 +130,8 @@ def _pool(picture: Picture, tier: str, family: str | None) -> Pool:
     running = sum(load.running for load in picture.loads.values())
     # With nobody there the wait is unknown; it is told for the day when one worker is back.
     slots = sum(able) or running or settings.get().worker_concurrency
-    mean = picture.service.mean or UNKNOWN_SECONDS
-    return Pool(slots, _classes(), _weights(), mean, picture.service.variation, picture.pickup)
+    mean = picture.crowded.mean or UNKNOWN_SECONDS
+    return Pool(slots, _classes(), _weights(), mean, picture.crowded.variation, picture.pickup)
 
 
 @cache

@@ -61,7 +61,7 @@ _ARRIVED = text("""
 _DONE = text("""
     SELECT model, (parameters ->> 'width')::int AS width, (parameters ->> 'height')::int AS height,
            (parameters ->> 'steps')::int AS steps, (parameters ->> 'num_images')::int AS num_images,
-           extract(epoch FROM completed_at - started_at)::float AS seconds,
+           extract(epoch FROM completed_at - started_at)::float AS seconds, gpu_seconds,
            CASE WHEN attempt = 1 AND eta_p50 < :idle
                 THEN extract(epoch FROM started_at - created_at)::float END AS pickup
     FROM jobs WHERE status = 'completed' ORDER BY completed_at DESC LIMIT 500""")
@@ -86,12 +86,16 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What was true at `taken` (the monotonic clock), in jobs and seconds."""
+    """What was true at `taken` (the monotonic clock), in jobs and seconds.
+
+    `service` is what jobs take as things are, `crowded` where all slots are in use, as while jobs wait.
+    """
 
     taken: float
     loads: Mapping[str, TierLoad]
     marks: Mapping[str, Marks] = field(default_factory=dict)
     service: ServiceTimes = field(default_factory=ServiceTimes)
+    crowded: ServiceTimes = field(default_factory=ServiceTimes)
     pickup: Wait = UNKNOWN_PICKUP
     families: Mapping[str, str] = field(default_factory=dict)
 
@@ -105,25 +109,28 @@ def blank() -> Picture:
     return Picture(time.monotonic(), {tier.value: TierLoad() for tier in Tier})
 
 
-def take(session: Session) -> Picture:
-    """Read a picture; the time depends on how much waits."""
+def take(session: Session, slots: int) -> Picture:
+    """Read a picture; the time depends on how much waits. `slots` is how many jobs share a device."""
     taken = time.monotonic()
     models = session.execute(_MODELS).all()
     done = session.execute(_DONE, {"idle": _IDLE_SECONDS}).all()
-    samples = (Sample(_work(row), row.seconds) for row in done)
-    service = measure(samples, {row.slug: row.price_factor for row in models})
+    samples = [Sample(_work(row), row.seconds, row.gpu_seconds or 0.0) for row in done]
+    price_factors = {row.slug: row.price_factor for row in models}
+    crowded = measure([sample.crowded(slots) for sample in samples], price_factors)
     marks, rung, unrung = _waiting(session.execute(_WAITING))
     running = {row[0]: row[1] for row in session.execute(_RUNNING)}
     arrived = {row[0]: row[1] for row in session.execute(_ARRIVED, {"since": first_id(INFLOW_SECONDS)})}
-    seconds = _mean_seconds(session, service)
+    seconds = _mean_seconds(session, crowded)
     loads = {}
     for tier in Tier:
-        mean = seconds.get(tier, service.mean or UNKNOWN_SECONDS)
+        mean = seconds.get(tier, crowded.mean or UNKNOWN_SECONDS)
         inflow = arrived.get(tier, 0) * mean / INFLOW_SECONDS
         loads[tier.value] = TierLoad(
             rung.get(tier, 0), running.get(tier, 0), mean, inflow, unrung.get(tier, {})
         )
-    return Picture(taken, loads, marks, service, _pickup(done), {row.slug: row.family for row in models})
+    service = measure(samples, price_factors)
+    families = {row.slug: row.family for row in models}
+    return Picture(taken, loads, marks, service, crowded, _pickup(done), families)
 
 
 def _waiting(

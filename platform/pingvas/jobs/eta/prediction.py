@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 LEAST_SHARE = 0.05  # of the capacity is left to lower classes: a prediction is finite even under a flood
+DRIFT = 0.2  # of a wait: how much faster or slower than measured things may go
 _Z90 = 1.2816
 _MOST_VARIANCE = 1.0  # of the logarithm: beyond, a law with this mean would call a longer tail a shorter wait
 _MOST_PHASES = 12
@@ -92,7 +93,7 @@ def predict(loads: Mapping[str, TierLoad], pool: Pool, job: Newcomer, age: float
     mean = max(drained + residual + beat / 2, (job.turns - 0.5) * job.own_seconds + job.turns * pause)
     others = sum(loads[tier].inflow for tier in _not_after(pool.classes, job.tier))
     surprise = drained * pool.seconds * (square / rate + others * (1 + square) / rate**2)
-    surprise += job.turns * square * job.own_seconds**2
+    surprise += job.turns * square * job.own_seconds**2 + (DRIFT * drained) ** 2
     return _lognormal(mean, math.sqrt(surprise + residual**2 + beat**2 / 12), pool.pickup)
 
 

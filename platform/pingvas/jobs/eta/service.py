@@ -1,14 +1,15 @@
 """How long a job runs on a slot, from what recent ones took. Pure functions."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean, pstdev
 from typing import Any
 
 from pingvas.jobs.quote import quote
 
 FEW = 5  # samples; with fewer the next coarser figure is taken
+LATELY = 40  # of the samples say how fast things go now
 PIXELS_PER_MEGAPIXEL = 1_000_000
 UNKNOWN_VARIATION = 0.5  # standard deviation over mean, before anything was measured
 
@@ -42,26 +43,38 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A job that has completed, and the seconds between its last start and its end."""
+    """A job that has completed: the seconds between its last start and its end, and those of the device."""
 
     work: Work
     seconds: float
+    gpu_seconds: float = 0.0
+
+    def crowded(self, slots: int) -> "Sample":
+        """Return what the job takes where all of a device's slots are in use.
+
+        They share the device, so a job that ran alone is no measure of how fast a queue moves.
+        """
+        return replace(self, seconds=max(self.seconds, slots * self.gpu_seconds))
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceTimes:
-    """Seconds per megapixel-step: by model and size, by model, and else the quote's formula."""
+    """Seconds per megapixel-step: by model and size, by model, and else the quote's formula.
+
+    `pace` is what the newest samples took by what these figures say of them.
+    """
 
     by_size: Mapping[tuple[str, int], float] = field(default_factory=dict)
     by_model: Mapping[str, float] = field(default_factory=dict)
     price_factors: Mapping[str, float] = field(default_factory=dict)
     mean: float | None = None
     variation: float = UNKNOWN_VARIATION
+    pace: float = 1.0
 
     def seconds(self, work: Work) -> float:
         """Return how long a job of this work is likely to run."""
         rate = self.by_size.get(work.size) or self.by_model.get(work.model)
-        return self._by_formula(work) if rate is None else rate * work.megapixel_steps
+        return self._by_formula(work) if rate is None else rate * work.megapixel_steps * self.pace
 
     def _by_formula(self, work: Work) -> float:
         return quote(
@@ -73,23 +86,24 @@ class ServiceTimes:
         ).gpu_seconds
 
 
-def measure(samples: Iterable[Sample], price_factors: Mapping[str, float]) -> ServiceTimes:
-    """Return what the samples say; `price_factors` by model are for those without samples."""
+def measure(samples: Sequence[Sample], price_factors: Mapping[str, float]) -> ServiceTimes:
+    """Return what the samples, newest first, say; `price_factors` by model are for those without samples."""
     by_size: dict[tuple[str, int], list[Sample]] = defaultdict(list)
     by_model: dict[str, list[Sample]] = defaultdict(list)
-    seconds = []
     for sample in samples:
         by_size[sample.work.size].append(sample)
         by_model[sample.work.model].append(sample)
-        seconds.append(sample.seconds)
-    enough = len(seconds) >= FEW and sum(seconds) > 0
-    return ServiceTimes(
+    times = ServiceTimes(
         {size: _rate(group) for size, group in by_size.items() if len(group) >= FEW},
         {model: _rate(group) for model, group in by_model.items() if len(group) >= FEW},
         price_factors,
-        fmean(seconds) if enough else None,
-        pstdev(seconds) / fmean(seconds) if enough else UNKNOWN_VARIATION,
     )
+    lately = [sample.seconds for sample in samples[:LATELY]]
+    if len(lately) < FEW or not any(lately):
+        return times
+    mean = fmean(lately)
+    pace = sum(lately) / sum(times.seconds(sample.work) for sample in samples[:LATELY])
+    return replace(times, mean=mean, variation=pstdev(lately) / mean, pace=pace)
 
 
 def _rate(samples: list[Sample]) -> float:

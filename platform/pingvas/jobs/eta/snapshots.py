@@ -4,10 +4,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from statistics import fmean
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from pingvas import db
+from pingvas import db, settings, workers
 from pingvas.jobs.eta import picture
 from pingvas.jobs.eta.picture import Picture
 
@@ -21,8 +22,9 @@ DUTY = 0.02  # of one core is what reading may take, however much waits
 
 def read() -> Picture:
     """Read a picture in a transaction of its own."""
+    slots = [worker.slots for worker in workers.live()] or [settings.get().worker_concurrency]
     with db.transaction() as session:
-        return picture.take(session)
+        return picture.take(session, round(fmean(slots)))
 
 
 class Snapshots:
