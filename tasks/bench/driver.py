@@ -119,6 +119,13 @@ class Driver:
                 self._send(producer, "standin.gate", Tier.ENTERPRISE, 0, str(gate))
                 self.starts(1)
 
+    def drop(self) -> None:
+        """Empty the queues, and hear the last of what had started."""
+        self._app.control.purge()
+        self.send([Work(Tier.ENTERPRISE, "end")])
+        while self.labels(1) != ["end"]:
+            pass
+
     def ping(self) -> None:
         """Return once the worker has been through its event loop, and so has reserved what it would.
 
