@@ -19,7 +19,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench-engine bench-gpu clean
+.PHONY: help run test lint bench-engine bench-gpu bench-queues clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ bench-engine: $(VENV)/.run ## Measure the engine with the built-in model, on one
 # With .venv where there is one; else with an interpreter that has torch for CUDA, diffusers, transformers and peft.
 bench-gpu: ## Measure the engine on the CUDA device, needing no network (ARGS=sd15: some)
 	@$(or $(wildcard $(VENV)/bin/python),$(PYTHON)) -m gpu_worker.bench gpu $(ARGS)
+
+bench-queues: $(VENV)/.run ## Measure the order between tiers, on Redis and on RabbitMQ (ARGS=shares: some)
+	@$(VENV)/bin/python -m tasks.bench $(ARGS)
 
 clean: ## Remove the environment and caches; data in var/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
