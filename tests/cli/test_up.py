@@ -1,5 +1,6 @@
 """One command runs everything: what a newcomer does first, and what may happen to it."""
 
+import base64
 import os
 import re
 import signal
@@ -91,19 +92,25 @@ def test_the_first_picture_is_what_was_asked_for(up: Up) -> None:
     assert re.search(r"first-picture\.png  [\d.]+ s .* credits? charged, \d+ left", up.printed)
 
 
+def flower_page(up: Up, path: str) -> str:
+    found = re.search(r"Flower +(\S+) \(login (\S+)\)", up.printed)
+    assert found
+    request = urllib.request.Request(found[1] + path)
+    request.add_header("Authorization", f"Basic {base64.b64encode(found[2].encode()).decode()}")
+    with urllib.request.urlopen(request) as answer:
+        return str(answer.read().decode())
+
+
 def test_it_prints_addresses_that_work(up: Up) -> None:
     docs = re.search(r"docs at (\S+)", up.printed)
-    flower, login = re.search(r"Flower +(\S+) \(login (\S+)\)", up.printed).groups()  # type: ignore[union-attr]
+    flower = re.search(r"Flower +(http\S+)", up.printed)
     assert docs
+    assert flower
     with urllib.request.urlopen(docs[1]) as answer:
         assert answer.status == 200
-    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    passwords.add_password(None, flower, *login.split(":"))
-    opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
-    with opener.open(f"{flower}/workers") as answer:
-        assert answer.status == 200
+    assert "Online workers" in flower_page(up, "/workers")
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"{flower}/workers")
+        urllib.request.urlopen(f"{flower[1]}/workers")
 
 
 def test_the_printed_curl_line_makes_a_picture(up: Up) -> None:
@@ -143,6 +150,16 @@ def test_doctor_finds_all_well(up: Up) -> None:
     done = up.run("doctor")
     assert done.returncode == 0, done.stdout
     assert "Nothing is wrong" in done.stdout
+
+
+def test_operators_see_each_queue_and_who_serves_it(up: Up) -> None:
+    assert re.search(r"enterprise +open .* 1 \(4\)", up.run("queues").stdout)
+    deadline = time.monotonic() + 60
+    while "enterprise" not in (page := flower_page(up, "/broker")):  # Flower asks the workers now and then
+        assert time.monotonic() < deadline, page
+        time.sleep(0.5)
+    assert all(tier in page for tier in ("studio", "pro", "starter", "free", "control"))
+    assert "(tier=free, model=tiny, job=" in flower_page(up, "/api/tasks")
 
 
 def test_a_second_one_on_the_folder_hears_of_the_first(up: Up) -> None:
