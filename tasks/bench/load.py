@@ -33,6 +33,19 @@ def run(port: int, requests: Iterator[bytes], *, connections: int, seconds: floa
     return asyncio.run(_run(port, requests, connections, seconds, status))
 
 
+def once(port: int, request: bytes) -> bytes:
+    """Send one request and return its answer."""
+
+    async def send() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        answer = await _answer(reader)
+        writer.close()
+        return answer
+
+    return asyncio.run(send())
+
+
 async def _run(port: int, requests: Iterator[bytes], connections: int, seconds: float, status: int) -> Load:
     load = Load()
     start = time.perf_counter()

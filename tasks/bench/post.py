@@ -66,7 +66,7 @@ def main() -> None:
     """Print the table."""
     with stand.running() as bench:
         tokens = customers()
-        ours = _Side("POST /generate", *_api(bench), _ours(tokens))
+        ours = _Side("POST /generate", *api(bench), orders(tokens))
         bare = _Side("bare `apply_async`", *_bare(bench), _bare_requests())
         for side in (ours, bare):
             side.round(1.0, bench.servers)  # warms up pools and caches
@@ -108,7 +108,8 @@ def customers(number: int = CUSTOMERS) -> list[str]:
     return tokens
 
 
-def _ours(tokens: list[str]) -> Iterator[bytes]:
+def orders(tokens: list[str]) -> Iterator[bytes]:
+    """Yield POST requests, each one with a place on the broker."""
     body = json.dumps(ORDER).encode()
     for _ in range(PER_CUSTOMER):
         for token in tokens:
@@ -120,9 +121,10 @@ def _bare_requests() -> Iterator[bytes]:
     return (load.post("/", b"{}") for _ in count())
 
 
-def _api(bench: Stand) -> tuple[psutil.Process, int]:
-    argv = ("--interface", "asgi", "--workers", "2", "--no-access-log", "pingvas.asgi:app")
-    return _granian(bench, "api", argv, "/healthz")
+def api(bench: Stand) -> tuple[psutil.Process, int]:
+    """Start the API as `pingvas up` does; return its process and port."""
+    argv = ("--interface", "asgi", "--workers", "2", "--backpressure", "8192", "--no-access-log")
+    return _granian(bench, "api", (*argv, "pingvas.asgi:app"), "/healthz")
 
 
 def _bare(bench: Stand) -> tuple[psutil.Process, int]:

@@ -62,4 +62,4 @@ def seen() -> ResponseReturnValue:
     )
 
 
-front = build(flask, keep_alive=float(os.environ.get("KEEP_ALIVE", "15")), threads=2)
+front = build(flask, keep_alive=float(os.environ.get("KEEP_ALIVE", "15")), look_every=2, threads=2)

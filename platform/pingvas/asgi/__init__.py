@@ -18,14 +18,17 @@ from pingvas.events.hub import Hub
 __all__ = ["app", "build"]
 
 
-def build(wsgi_app: WSGIApplication, *, keep_alive: float = 15.0, threads: int = 16) -> Front:
+def build(
+    wsgi_app: WSGIApplication, *, keep_alive: float = 15.0, look_every: int = 4, threads: int = 16
+) -> Front:
     """Return the ASGI application that serves `wsgi_app` with events, WebSocket and waiting in front.
 
-    `keep_alive` is the silence, in seconds, after which a follower is told that the line is up and the
-    job's row is looked at again; `threads` is how many requests Flask works on at a time.
+    `keep_alive` is the silence, in seconds, after which a follower is told that the line is up; after
+    `look_every` of them the job's row is looked at again; `threads` is how many requests Flask works on at
+    a time.
     """
     config = settings.get()
-    return Front(wsgi_app, Hub(config.events_url, keep_alive), threads, config.max_body_bytes)
+    return Front(wsgi_app, Hub(config.events_url, keep_alive, look_every), threads, config.max_body_bytes)
 
 
 class _Lazy:

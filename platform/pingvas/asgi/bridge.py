@@ -20,6 +20,9 @@ Headers = list[tuple[bytes, bytes]]
 FLUSH_BYTES = 262_144
 """A response is sent in one piece up to this size, and in such pieces above it."""
 
+MOST_IN_HAND = 512
+"""Requests whose bodies are read or served at a time; the server admits as many listeners as may come."""
+
 
 @dataclass(slots=True)
 class Answer:
@@ -41,10 +44,15 @@ class Bridge:
     def __init__(self, app: WSGIApplication, threads: int, max_body: int) -> None:
         self._app = app
         self._max_body = max_body
+        self._admitted = asyncio.Semaphore(MOST_IN_HAND)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve an ASGI request."""
+        async with self._admitted:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
         body = await self._read(scope, receive)
         started = False

@@ -1,7 +1,7 @@
 """What one follower of a job is told: the stream, and the row wherever the stream fails."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TypeVar
@@ -48,12 +48,14 @@ async def job_events(
     """Yield the events of `job` after the position `after`, and end with the event that ends the job.
 
     When the hub is drained it ends without one, and the follower resumes elsewhere. None comes in a
-    silence of `hub.keep_alive` seconds. `look` reads the row again and may raise; the row has the word
+    silence of `hub.keep_alive` seconds. `look` reads the row again, after `hub.look_every` of them (thousands
+    who only wait must not keep the API busy), and may raise; the row has the word
     wherever the stream lacks something: all of it, its beginning, a change of status, its last event.
     """
     job_id: str = job["job_id"]
     telling = _Telling(after)
     read = after  # the position in the stream, which is not what was told once the stream was lost
+    silences = 0
     while job["status"] not in ENDED:
         newest = await hub.newest(job_id)
         read = _resume(read, newest)
@@ -63,7 +65,10 @@ async def job_events(
             async for event in stream:
                 if event is None:
                     yield None
-                    break
+                    silences += 1
+                    if silences % hub.look_every == 0:
+                        break
+                    continue
                 if telling.place == START and event.type == "progress":
                     yield telling.row(job)  # what came before is gone
                 read = event.id
@@ -75,7 +80,13 @@ async def job_events(
         job = await look() or job
         if job["status"] not in ENDED and not telling.knows(job):
             yield telling.row(job)
-    for event in await hub.read(job_id, _resume(read, await hub.newest(job_id))):
+    for told in _rest(telling, job, await hub.read(job_id, _resume(read, await hub.newest(job_id)))):
+        yield told
+
+
+def _rest(telling: _Telling, job: Job, left: list[Event]) -> Iterator[Event]:
+    """Yield what is left of the stream of a job that has ended; what the row says where the end is missing."""
+    for event in left:
         yield telling.event(event)
         if event.last:
             return

@@ -10,6 +10,7 @@ from pingvas.embedded import DataFolder
 from pingvas.jobs import routing
 
 _API_PROCESSES = 2
+_API_CONNECTIONS = 8_192  # of a process; granian's default of 512 would let listeners shut everybody out
 CONTROL_THREADS = 4
 _STOP_SECONDS = 10.0
 
@@ -54,6 +55,7 @@ def api(place: Place) -> Program:
     """Return the HTTP API: granian, which starts dead processes of its own again."""
     argv = [*_python("granian"), "--interface", "asgi", "--host", place.host, "--port", str(place.port)]
     argv += ["--workers", str(_API_PROCESSES), "--respawn-failed-workers", "--workers-kill-timeout", "5"]
+    argv += ["--backpressure", str(_API_CONNECTIONS)]
     return Program("api", (*argv, "--no-access-log", "--log-level", _level().lower(), "pingvas.asgi:app"))
 
 

@@ -28,11 +28,12 @@ class Hub:
     """The doorbell of this process, and the streams behind it. Belongs to one event loop.
 
     `keep_alive` (seconds) is how long a follower waits at most before it looks at its stream again,
-    so a lost doorbell delays an event and loses none.
+    so a lost doorbell delays an event and loses none. After `look_every` such silences it looks at the row.
     """
 
-    def __init__(self, url: str, keep_alive: float = 15.0) -> None:
+    def __init__(self, url: str, keep_alive: float = 15.0, look_every: int = 4) -> None:
         self.keep_alive = keep_alive
+        self.look_every = look_every
         self._url = url
         self._bells: dict[str, set[asyncio.Event]] = {}
         self._subscription: asyncio.Task[None] | None = None
