@@ -85,7 +85,7 @@ async def job_events(
 
 
 def _rest(telling: _Telling, job: Job, left: list[Event]) -> Iterator[Event]:
-    """Yield what is left of the stream of a job that has ended; what the row says where the end is missing."""
+    """Yield what is left of the stream of a job that has ended; the row has the end if the stream has not."""
     for event in left:
         yield telling.event(event)
         if event.last:

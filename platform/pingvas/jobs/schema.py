@@ -199,9 +199,10 @@ class CancelReply(Reply):
 
 
 class QueueReply(Reply):
-    """One tier's queue."""
+    """One tier's queue. A paused tier starts nothing, a draining one takes no new jobs."""
 
     tier: str
+    state: Literal["open", "paused", "draining"]
     waiting: int
     running: int
     eta_seconds: WaitReply

@@ -8,7 +8,7 @@ from pingvas import db, events, ids
 from pingvas.errors import AlreadyFinished, InsufficientCredits, NotFound, QueueFull, TierRequired
 from pingvas.events.model import position
 from pingvas.gallery import pictures
-from pingvas.jobs import eta, finding, lifecycle, presenter, queues, submit
+from pingvas.jobs import eta, finding, lifecycle, presenter, queues, submit, tiers
 from pingvas.jobs.finding import Found
 from pingvas.jobs.lifecycle import Outcome
 from pingvas.jobs.models import Job, Status
@@ -225,6 +225,7 @@ def list_queues() -> QueuesReply:
     items = [
         QueueReply(
             tier=queue.tier,
+            state=tiers.known(queue.tier).value,
             waiting=queue.waiting,
             running=queue.running,
             eta_seconds=WaitReply(p50=queue.wait.p50, p90=queue.wait.p90),

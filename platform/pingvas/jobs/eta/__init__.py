@@ -17,7 +17,7 @@ from pingvas import clock, db, settings, workers
 from pingvas.billing import plans
 from pingvas.billing.plans import Tier
 from pingvas.jobs.eta import places, prediction, snapshots
-from pingvas.jobs.eta.picture import UNKNOWN_SECONDS, Picture
+from pingvas.jobs.eta.picture import UNKNOWN_SECONDS, Marks, Picture
 from pingvas.jobs.eta.prediction import Newcomer, Pool, Wait
 from pingvas.jobs.eta.service import Work
 from pingvas.jobs.models import Job, Status
@@ -26,6 +26,7 @@ __all__ = [
     "Place",
     "Wait",
     "Work",
+    "counted",
     "estimate",
     "joined",
     "next_place_seconds",
@@ -61,6 +62,15 @@ def turn_seconds(tier: str, work: Work, first: Wait) -> float:
     """Return how much longer than `first` the median wait is for each turn that the user's own jobs take."""
     later = estimate(tier, work, own_ahead=_places(tier) or 0)
     return max(0.0, later.p50 - first.p50)
+
+
+def counted(tier: str, beyond: int) -> tuple[UUID | None, int]:
+    """Return the job up to which a tier's waiting jobs have been counted, and their number.
+
+    None and 0 where no more than `beyond` wait: those are counted quickly enough.
+    """
+    job_id, number = snapshots.current.get().marks.get(tier, Marks()).last
+    return (job_id, number) if number > beyond else (None, 0)
 
 
 def joined(tier: str) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from pingvas.billing.plans import Tier
 from pingvas.jobs.eta import prediction
+from pingvas.jobs.eta import service as times
 from pingvas.jobs.eta.prediction import TierLoad, Wait
 from pingvas.jobs.eta.service import FEW, Sample, ServiceTimes, Work, measure
 
@@ -83,6 +84,11 @@ class Marks:
             return None, 0, 0
         return self.ids[index - 1], index * MARK_EVERY, self.rung[index - 1]
 
+    @property
+    def last(self) -> tuple[UUID | None, int]:
+        """Return the last mark, and how many jobs it closes."""
+        return (self.ids[-1], len(self.ids) * MARK_EVERY) if self.ids else (None, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -116,7 +122,7 @@ def take(session: Session, slots: int) -> Picture:
     done = session.execute(_DONE, {"idle": _IDLE_SECONDS}).all()
     samples = [Sample(_work(row), row.seconds, row.gpu_seconds or 0.0) for row in done]
     price_factors = {row.slug: row.price_factor for row in models}
-    crowded = measure([sample.crowded(slots) for sample in samples], price_factors)
+    crowded = measure(times.crowded(samples, slots), price_factors)
     marks, rung, unrung = _waiting(session.execute(_WAITING))
     running = {row[0]: row[1] for row in session.execute(_RUNNING)}
     arrived = {row[0]: row[1] for row in session.execute(_ARRIVED, {"since": first_id(INFLOW_SECONDS)})}

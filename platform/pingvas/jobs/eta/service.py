@@ -49,13 +49,6 @@ class Sample:
     seconds: float
     gpu_seconds: float = 0.0
 
-    def crowded(self, slots: int) -> "Sample":
-        """Return what the job takes where all of a device's slots are in use.
-
-        They share the device, so a job that ran alone is no measure of how fast a queue moves.
-        """
-        return replace(self, seconds=max(self.seconds, slots * self.gpu_seconds))
-
 
 @dataclass(frozen=True, slots=True)
 class ServiceTimes:
@@ -84,6 +77,22 @@ class ServiceTimes:
             num_images=work.num_images,
             price_factor=self.price_factors.get(work.model, 1.0),
         ).gpu_seconds
+
+
+def crowded(samples: Sequence[Sample], slots: int) -> list[Sample]:
+    """Return what jobs take of a slot where all of a device's slots are in use, which is while jobs wait.
+
+    The slots share the device, so that is the job's own seconds of the device times the slots; nothing else
+    that was seen tells how fast a queue moves. A job that ran alone was faster, one that higher tiers stepped
+    over was slower. At least it is those seconds and what a job needs beside the device (the least tenth of
+    what jobs were seen to need).
+    """
+    beside = sorted(max(0.0, sample.seconds - sample.gpu_seconds) for sample in samples)
+    least = beside[len(beside) // 10] if beside else 0.0
+    return [
+        replace(sample, seconds=max(slots * sample.gpu_seconds, sample.gpu_seconds + least))
+        for sample in samples
+    ]
 
 
 def measure(samples: Sequence[Sample], price_factors: Mapping[str, float]) -> ServiceTimes:
