@@ -2,7 +2,7 @@
 
 import pytest
 
-from pingvas.jobs.eta.service import FEW, Sample, Work, measure
+from pingvas.jobs.eta.service import FEW, Sample, Work, crowded, measure
 
 SMALL, LARGE = Work("tiny", 128, 128, 10), Work("tiny", 256, 256, 10)
 FACTORS = {"tiny": 1.0, "sdxl": 1.5}
@@ -27,10 +27,12 @@ def test_a_model_with_few_samples_takes_what_the_quote_says() -> None:
     assert times.seconds(Work("sdxl", 1024, 1024, 30)) == pytest.approx(30 * 0.5 * 4 * 1.5)
 
 
-def test_a_job_that_ran_alone_is_no_measure_of_a_crowded_device() -> None:
-    alone, shared = Sample(SMALL, 2.0, gpu_seconds=1.8), Sample(SMALL, 6.0, gpu_seconds=1.4)
-    assert alone.crowded(4).seconds == pytest.approx(7.2)
-    assert shared.crowded(4).seconds == 6.0
+def test_a_crowded_device_moves_as_fast_as_its_seconds_are_used() -> None:
+    alone = Sample(SMALL, 2.0, gpu_seconds=1.8)
+    stepped_over = Sample(SMALL, 60.0, gpu_seconds=1.5)
+    light = Sample(SMALL, 0.5, gpu_seconds=0.01)
+    seconds = [sample.seconds for sample in crowded([alone, stepped_over, light], slots=4)]
+    assert seconds == pytest.approx([7.2, 6.0, 0.21])  # beside the device a job needs 0.2 s at least
 
 
 def test_the_newest_samples_set_the_pace() -> None:
