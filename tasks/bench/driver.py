@@ -149,7 +149,10 @@ class Driver:
 def running(
     url: str, queues: Sequence[str] = tuple(Tier), environment: Mapping[str, str] | None = None
 ) -> Iterator[Driver]:
-    """Start a worker of `queues` on the broker at `url` and wait until it works."""
+    """Start a worker of `queues` on the broker at `url` and wait until it works.
+
+    `environment` is the worker's alone: with a BROKER_URL in it, it takes another way to the same broker.
+    """
     with tempfile.TemporaryDirectory(prefix="pingvas-driver-") as path, ExitStack() as cleanup:
         folder = Path(path)
         os.mkfifo(folder / "journal")

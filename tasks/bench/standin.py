@@ -37,6 +37,8 @@ def work(label: str, gpu_seconds: float = 1.0, seconds: float = 0.0) -> None:
 @app.task(name="standin.gate")
 def gate(path: str) -> None:
     """Keep a place of the worker until somebody writes to the named pipe at `path`."""
+    if not Path(path).exists():
+        return  # it was opened; the message came a second time
     pipe = os.open(path, os.O_RDWR)  # before the word is out: what is written to a pipe nobody has is lost
     _note("gate")
     os.read(pipe, 1)

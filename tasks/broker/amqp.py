@@ -21,15 +21,19 @@ class Channel(pyamqp.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._consumers: dict[str, tuple[str, Deliver]] = {}  # by queue: consumer tag, callback
-        self._places = 0  # messages that may be unacknowledged; 0 means any number
+        self._places: int | None = None  # messages that may be unacknowledged; 0 means any number
         self._unacknowledged: set[int] = set()
         self._listening: list[str] = []  # tags of consumers the broker pushes to
         super().__init__(*args, **kwargs)
 
     def basic_qos(self, prefetch_size: int, prefetch_count: int, a_global: bool, *_: Any) -> None:
-        """Take the number of places; to the broker one message a consumer is allowed, see `_listen`."""
-        self._places = prefetch_count
-        super().basic_qos(prefetch_size, 1, False)
+        """Take the number of places; the broker is told once that a consumer gets one message, see `_listen`.
+
+        After a lost connection Celery calls this from a task's thread, which must not read from the socket.
+        """
+        first, self._places = self._places is None, prefetch_count
+        if first:
+            super().basic_qos(prefetch_size, 1, False)
 
     def basic_consume(  # type: ignore[override]  # only what kombu gives
         self, queue: str, consumer_tag: str = "", no_ack: bool = False, callback: Any = None, **kwargs: Any
