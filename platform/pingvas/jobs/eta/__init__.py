@@ -60,8 +60,8 @@ def estimate(tier: str, work: Work, own_ahead: int = 0) -> Wait:
 
 def turn_seconds(tier: str, work: Work, first: Wait) -> float:
     """Return how much longer than `first` the median wait is for each turn that the user's own jobs take."""
-    later = estimate(tier, work, own_ahead=_places(tier) or 0)
-    return max(0.0, later.p50 - first.p50)
+    most = _places(tier)
+    return 0.0 if most is None else max(0.0, estimate(tier, work, own_ahead=most).p50 - first.p50)
 
 
 def counted(tier: str, beyond: int) -> tuple[UUID | None, int]:
