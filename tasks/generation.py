@@ -38,7 +38,7 @@ def generate_image(job_id: str) -> str:
         except EngineError as error:
             outcome = _end_early(held, pulse, error)
         except Unavailable as error:
-            outcome = lifecycle.fail(held, Failure("STORE_UNAVAILABLE", error.detail, retryable=True))
+            outcome = lifecycle.fail(held, Failure("STORE_UNAVAILABLE", error.detail, True, error))
     log.info("job %s attempt %s: %s", job_id, held.attempt, outcome)
     return outcome.value
 
@@ -78,7 +78,7 @@ def _end_early(held: Claim, pulse: Pulse, error: EngineError) -> Outcome:
     if isinstance(error, EngineStopped):
         return lifecycle.hand_back(held)
     log.warning("job %s attempt %s failed", held.job_id, held.attempt, exc_info=error)
-    return lifecycle.fail(held, Failure(error.code, str(error), error.retryable))
+    return lifecycle.fail(held, Failure(error.code, str(error), error.retryable, error))
 
 
 def _request_id(held: Claim) -> str:

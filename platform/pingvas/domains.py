@@ -6,12 +6,15 @@ from pingvas.accounts.register import AFTER_REGISTER
 from pingvas.billing.wallets import open_wallet
 
 MODELS = (
+    "pingvas.audit.models",
+    "pingvas.beats.models",
     "pingvas.web.models",
     "pingvas.accounts.models",
     "pingvas.billing.models",
     "pingvas.catalog.models",
     "pingvas.gallery.models",
     "pingvas.jobs.models",
+    "pingvas.jobs.dead_letters.models",
 )
 
 

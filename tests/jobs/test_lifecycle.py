@@ -150,7 +150,7 @@ def test_a_lease_that_was_renewed_after_all_is_not_taken(user_id: UUID) -> None:
     held = claimed(submitted(user_id))
     make_due(held.job_id)
     assert lifecycle.renew(held) is Outcome.DONE
-    assert lifecycle.lost(held, TRANSIENT) is Outcome.STALE
+    assert lifecycle.lost(held) is Outcome.STALE
     assert sweep.return_leases() == 0
     assert row(held.job_id).status == "in_progress"
 

@@ -26,6 +26,8 @@ from pingvas.errors import AlreadyFinished, NotFound
 from pingvas.gallery import pictures
 from pingvas.gallery.pictures import Stored
 from pingvas.jobs import dispatch, events, tiers
+from pingvas.jobs.dead_letters import burial
+from pingvas.jobs.dead_letters.classes import POISON_JOB, POISON_LOSSES, WORKER_LOST
 from pingvas.jobs.models import Job, Status
 from pingvas.jobs.quote import cost
 
@@ -58,11 +60,18 @@ class Claim:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a job did not end well; `detail` is for the customer to read."""
+    """Why a job did not end well; `detail` is for the customer to read, `cause` for operators."""
 
     code: str
     detail: str
     retryable: bool
+    cause: BaseException | None = None
+
+
+LOST = Failure(WORKER_LOST, "The worker that ran this job was lost.", retryable=True)
+POISON = Failure(
+    POISON_JOB, "The workers that ran this job were lost, so it is not tried again.", retryable=False
+)
 
 
 def claim(job_id: UUID, worker: str) -> Claim | None:
@@ -134,41 +143,53 @@ def complete(held: Claim, stored: Sequence[Stored], gpu_seconds: float) -> Outco
     return Outcome.DONE
 
 
-def lost(held: Claim, failure: Failure) -> Outcome:
-    """Fail an attempt whose lease has run out; STALE when it was renewed after all."""
+def lost(held: Claim) -> Outcome:
+    """Fail an attempt whose lease has run out; STALE when it was renewed after all.
+
+    A job whose attempts have cost `POISON_LOSSES` workers is not given another one.
+    """
     with db.transaction() as session:
         ledger.lock(session, held.user_id)
         expired = _mine(held).where(Job.lease_expires_at < func.clock_timestamp())
-        if session.execute(expired.values(worker=None)).rowcount == 0:  # type: ignore[attr-defined]
+        if session.execute(expired.values(lease_expires_at=None)).rowcount == 0:  # type: ignore[attr-defined]
             return Outcome.STALE
-        return fail(held, failure)
+        burial.record_attempt(session, held.job_id, held.attempt, WORKER_LOST, None)
+        poison = burial.losses(session, held.job_id) >= POISON_LOSSES
+        return _retry_or_end(session, held, POISON if poison else LOST)
 
 
 def fail(held: Claim, failure: Failure) -> Outcome:
     """Give a failed attempt back for a retry, or end the job when retrying is pointless or used up.
 
     Returns:
-        RETRY, DONE (the job has failed and its whole hold is released) or STALE.
+        RETRY, DONE (the job has ended and its whole hold is released) or STALE.
     """
-    if failure.retryable and held.failures + 1 < settings.get().max_attempts:
-        delay = BACKOFF_SECONDS[min(held.failures, len(BACKOFF_SECONDS) - 1)]
-        return _return_to_queue(held, delay, failures=held.failures + 1)
     with db.transaction() as session:
         ledger.lock(session, held.user_id)
-        values = {
-            "status": Status.FAILED,
-            "completed_at": clock.now(),
-            "error_code": failure.code,
-            "error_detail": failure.detail,
-            "error_retryable": failure.retryable,
-            "failures": held.failures + 1,
-        }
-        job = _finish(session, held, values)
-        if job is None:
-            return Outcome.STALE
-        job.credits_consumed = ledger.settle(session, job.id, 0)
-        events.changed(session, job)
-        dispatch.refill(session, job.user_id)
+        burial.record_attempt(session, held.job_id, held.attempt, failure.code, failure.cause)
+        return _retry_or_end(session, held, failure)
+
+
+def _retry_or_end(session: Session, held: Claim, failure: Failure) -> Outcome:
+    cancelled = session.scalar(select(Job.cancel_requested_at).where(Job.id == held.job_id))
+    if cancelled or (failure.retryable and held.failures + 1 < settings.get().max_attempts):
+        delay = BACKOFF_SECONDS[min(held.failures, len(BACKOFF_SECONDS) - 1)]
+        return _return_to_queue(held, delay, failures=held.failures + 1)
+    values = {
+        "status": Status.FAILED,
+        "completed_at": clock.now(),
+        "error_code": failure.code,
+        "error_detail": failure.detail,
+        "error_retryable": failure.retryable,
+        "failures": held.failures + 1,
+    }
+    job = _finish(session, held, values)
+    if job is None:
+        return Outcome.STALE
+    job.credits_consumed = ledger.settle(session, job.id, 0)
+    burial.bury(session, job, failure.code)
+    events.changed(session, job)
+    dispatch.refill(session, job.user_id)
     return Outcome.DONE
 
 

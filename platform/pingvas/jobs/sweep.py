@@ -17,14 +17,13 @@ from pingvas.billing import plans
 from pingvas.errors import PingvasError
 from pingvas.jobs import dispatch, lifecycle
 from pingvas.jobs.dispatch import Bell
-from pingvas.jobs.lifecycle import Failure, Outcome
+from pingvas.jobs.lifecycle import Outcome
 from pingvas.jobs.models import Job
 
 log = logging.getLogger(__name__)
 
 BATCH = 200
 ALL_PLACES = 1_000_000  # what no limit means to the query
-WORKER_LOST = Failure("WORKER_LOST", "The worker that ran this job was lost.", retryable=True)
 
 _EXPIRED = text("""
     SELECT id FROM jobs WHERE status = 'in_progress' AND lease_expires_at < clock_timestamp()
@@ -83,7 +82,7 @@ def return_leases() -> int:
 def _return_lease(job_id: UUID) -> bool:
     with db.transaction() as session:
         job = session.get(Job, job_id)
-    if job is None or lifecycle.lost(lifecycle.held_by(job), WORKER_LOST) is Outcome.STALE:
+    if job is None or lifecycle.lost(lifecycle.held_by(job)) is Outcome.STALE:
         return False  # renewed or ended since it was listed
     log.warning("job %s: the lease of %s ran out at attempt %s", job_id, job.worker, job.attempt)
     return True

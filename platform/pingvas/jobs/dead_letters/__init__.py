@@ -1,0 +1,1 @@
+"""Jobs that failed for good through no fault of the customer, with their history; replaying them."""
