@@ -138,11 +138,11 @@ class Driver:
     def release(self, places: int = 1) -> None:
         """Give places free that `held` keeps."""
         for _ in range(places):
-            gate = os.open(
-                self._gates.pop(), os.O_RDWR
-            )  # does not wait for a reader, should the worker be gone
-            os.write(gate, b".")
-            os.close(gate)
+            gate = self._gates.pop()
+            pipe = os.open(gate, os.O_RDWR)  # waits for no reader: the worker may be gone
+            os.write(pipe, b".")
+            os.close(pipe)
+            gate.unlink()
 
 
 @contextmanager
