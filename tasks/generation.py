@@ -7,7 +7,7 @@ from uuid import UUID
 
 from gpu_worker.errors import Cancelled, EngineError, EngineStopped
 from gpu_worker.request import GenerationRequest
-from pingvas import settings
+from pingvas import faults, settings
 from pingvas.billing.plans import Tier
 from pingvas.errors import Unavailable
 from pingvas.gallery import pictures
@@ -29,6 +29,7 @@ def generate_image(job_id: str) -> str:
     held = lifecycle.claim(UUID(job_id), worker.name())
     if held is None:
         return "not pending"
+    faults.point("claimed")
     if not worker.holds(held.model):
         log.warning("job %s: this worker does not hold %s, it goes to another", job_id, held.model)
         return lifecycle.hand_back(held).value
@@ -40,6 +41,7 @@ def generate_image(job_id: str) -> str:
         except Unavailable as error:
             outcome = lifecycle.fail(held, Failure("STORE_UNAVAILABLE", error.detail, True, error))
     log.info("job %s attempt %s: %s", job_id, held.attempt, outcome)
+    faults.point("completed")
     return outcome.value
 
 
@@ -49,11 +51,13 @@ def _run(held: Claim) -> Outcome:
     # A device that hangs looks at no deadline. Then the lease is let go, and another worker takes the job.
     future = worker.engine().submit(request, partial(reporter.tell, held.job_id))
     result = future.result(seconds + HUNG_AFTER_SECONDS)
+    faults.point("drawn")
     turns.spent(result.gpu_seconds)
     stored: list[pictures.Stored] = []
     try:
         for picture in result.pictures:
             stored.append(pictures.store(held.user_id, picture))
+            faults.point("stored")
         reporter.flush()
         outcome = lifecycle.complete(held, stored, result.gpu_seconds)
     except Unavailable:

@@ -116,6 +116,14 @@ class Settings(BaseSettings):
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING, ERROR."
     )
+    development: bool = Field(
+        False, description="Allows what must never happen to customers: `PINGVAS_FAULT`."
+    )
+    fault: str = Field(
+        "",
+        pattern="^([a-z]+:[1-9][0-9]*)?$",
+        description="`stored:3`: the process kills itself as it passes that point of a job a third time.",
+    )
 
     @field_validator("database_url")
     @classmethod
@@ -143,6 +151,13 @@ class Settings(BaseSettings):
                 f"must be at most half of {variable('lease_seconds')} ({lease:g}), not {seconds:g}"
             )
         return seconds
+
+    @field_validator("fault", mode="after")
+    @classmethod
+    def _in_development(cls, fault: str, info: ValidationInfo) -> str:
+        if fault and not info.data.get("development"):
+            raise ValueError(f"only with {variable('development')}=true")
+        return fault
 
     @property
     def events_url(self) -> str:

@@ -20,7 +20,7 @@ from uuid import UUID
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from pingvas import clock, db, settings, workers
+from pingvas import clock, db, faults, settings, workers
 from pingvas.billing import ledger
 from pingvas.errors import AlreadyFinished, NotFound
 from pingvas.gallery import pictures
@@ -100,6 +100,7 @@ def claim(job_id: UUID, worker: str) -> Claim | None:
             tiers.put_aside(session, job_id)
             return None
         events.changed(session, job)
+        faults.point("claiming")
         return held_by(job)
 
 
@@ -138,8 +139,10 @@ def complete(held: Claim, stored: Sequence[Stored], gpu_seconds: float) -> Outco
             return Outcome.STALE
         pictures.record(session, job, stored)
         job.credits_consumed = ledger.settle(session, job.id, cost(gpu_seconds))
+        db.after_commit(partial(faults.point, "settled"))
         events.changed(session, job)
         dispatch.refill(session, job.user_id)
+        faults.point("settling")
     return Outcome.DONE
 
 
