@@ -1,18 +1,22 @@
-"""What beat rings, and when. Every tick is idempotent, and one that nobody took in time is dropped."""
+"""What beat rings, and when. Every tick is idempotent, and one that nobody took in time is dropped.
+
+Two beats may run: each task is done once a period by `pingvas.beats` (docs/decisions/0012).
+"""
+
+from typing import Any
 
 from pingvas import settings
 
-_sweep = settings.get().sweep_seconds
+
+def _every(seconds: float, task: str) -> dict[str, Any]:
+    return {"task": task, "schedule": seconds, "options": {"queue": "control", "expires": seconds}}
+
 
 beat_schedule = {
-    "sweep leases, free places and unanswered rows": {
-        "task": "tasks.control.sweep",
-        "schedule": _sweep,
-        "options": {"queue": "control", "expires": _sweep},
-    },
-    "drop expired idempotency keys": {
-        "task": "tasks.control.expire_idempotency_keys",
-        "schedule": 3_600.0,
-        "options": {"queue": "control", "expires": 3_600},
-    },
+    "sweep leases, free places and unanswered rows": _every(
+        settings.get().sweep_seconds, "tasks.control.sweep"
+    ),
+    "replay what the infrastructure failed": _every(30.0, "tasks.control.replay_dead_letters"),
+    "prove the books": _every(3_600.0, "tasks.control.reconcile"),
+    "drop expired idempotency keys": _every(3_600.0, "tasks.control.expire_idempotency_keys"),
 }

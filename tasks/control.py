@@ -1,24 +1,64 @@
-"""Scheduled work that needs no GPU."""
+"""Scheduled work that needs no GPU: each task runs once a period, however many beats ring for it."""
 
-from typing import Any
+import logging
+from collections.abc import Callable
+from typing import Any, Final
 
+from beat_schedule import beat_schedule
+from pingvas import beats, db
+from pingvas.billing import reconcile as books
 from pingvas.jobs import sweep as jobs_sweep
+from pingvas.jobs.dead_letters import replay
 from pingvas.web import idempotency
 from tasks import app
 
-EXPIRED_KEYS_PER_BATCH = 10_000
+log = logging.getLogger(__name__)
+
+EXPIRED_KEYS_PER_BATCH: Final = 10_000
+_MOST_BATCHES: Final = 50
+
+_PERIODS: Final = {entry["task"]: float(entry["schedule"]) for entry in beat_schedule.values()}
 
 
-@app.task(name="tasks.control.sweep")
+def _scheduled(work: Callable[[], Any]) -> Any:
+    name = f"tasks.control.{work.__name__}"
+
+    def run() -> Any:
+        return beats.once(name, _PERIODS[name], work)
+
+    run.__doc__ = work.__doc__
+    return app.task(name=name)(run)
+
+
+@_scheduled
 def sweep() -> dict[str, Any]:
     """Act again on rows that nobody answered for."""
     return jobs_sweep.sweep().__dict__
 
 
-@app.task(name="tasks.control.expire_idempotency_keys")
+@_scheduled
+def replay_dead_letters() -> dict[str, Any]:
+    """Order again what failed through no fault of the job, when its delay has passed."""
+    return replay.replay_due().__dict__
+
+
+@_scheduled
+def reconcile() -> dict[str, list[str]]:
+    """Prove the books, and call for help when they are wrong."""
+    with db.transaction() as session:
+        problems = books.problems(session)
+    for check, found in problems.items():
+        log.critical("the books are wrong: %s: %d, the first: %s", check, len(found), found[0])
+    return problems
+
+
+@_scheduled
 def expire_idempotency_keys() -> int:
-    """Forget old Idempotency-Keys."""
+    """Forget old Idempotency-Keys; what is left over is the next run's."""
     forgotten = 0
-    while (batch := idempotency.expire(EXPIRED_KEYS_PER_BATCH)) > 0:
+    for _ in range(_MOST_BATCHES):
+        batch = idempotency.expire(EXPIRED_KEYS_PER_BATCH)
         forgotten += batch
+        if batch < EXPIRED_KEYS_PER_BATCH:
+            break
     return forgotten

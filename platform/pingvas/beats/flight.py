@@ -1,0 +1,79 @@
+"""One run of a scheduled task at a time, and one per period, whoever rings for it.
+
+A session's advisory lock keeps runs apart and goes with its connection, so one that is killed blocks nobody;
+the row of the last run tells a second beat's tick from the next one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from sqlalchemy import text
+
+from pingvas import db
+
+T = TypeVar("T")
+
+_LATE_SECONDS: Final = 60.0
+
+_LOCK = text("SELECT pg_try_advisory_lock(hashtextextended('beat:' || :task, 0))")
+
+# Two beats that ring in turn are at most half a period apart, one way or the other.
+_BEGIN = text("""
+    INSERT INTO beat_runs AS last (task, period_seconds, started_at)
+    VALUES (:task, :period, clock_timestamp())
+    ON CONFLICT (task) DO UPDATE
+    SET period_seconds = excluded.period_seconds, started_at = excluded.started_at, error = NULL
+    WHERE last.started_at < excluded.started_at - make_interval(secs => :period / 2)""")
+
+_END = text("""
+    UPDATE beat_runs SET error = CAST(:error AS text),
+    finished_at = CASE WHEN CAST(:error AS text) IS NULL THEN clock_timestamp() ELSE finished_at END
+    WHERE task = :task""")
+
+_LAGS = text("""
+    SELECT task, period_seconds, error,
+           extract(epoch FROM clock_timestamp() - coalesce(finished_at, started_at))::float AS seconds
+    FROM beat_runs ORDER BY task""")
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How long ago a scheduled task last ended well, or was first begun; `error` of its last run."""
+
+    task: str
+    period_seconds: float
+    error: str | None
+    seconds: float
+
+    @property
+    def late(self) -> bool:
+        """Whether more than one run must have been missed."""
+        return self.seconds > 2 * self.period_seconds + _LATE_SECONDS
+
+
+def once(task: str, period_seconds: float, work: Callable[[], T]) -> T | None:
+    """Run `work` unless it runs elsewhere or has run in this period; then return None.
+
+    Whatever `work` raises is written down and raised.
+    """
+    with db.engine().connect() as pooled:
+        connection = pooled.execution_options(isolation_level="AUTOCOMMIT")
+        connection.detach()  # closed in the end, and not given back with its lock
+        if not connection.scalar(_LOCK, {"task": task}):
+            return None
+        if connection.execute(_BEGIN, {"task": task, "period": period_seconds}).rowcount == 0:
+            return None
+        try:
+            result = work()
+        except Exception as error:
+            connection.execute(_END, {"task": task, "error": f"{type(error).__name__}: {error}"[:1_000]})
+            raise
+        connection.execute(_END, {"task": task, "error": None})
+        return result
+
+
+def lags() -> list[Lag]:
+    """Return every scheduled task that has ever run."""
+    with db.transaction() as session:
+        return [Lag(*row) for row in session.execute(_LAGS)]
