@@ -1,44 +1,55 @@
-"""Measure the order between tiers: `python -m tasks.bench`; with names behind it, only those.
+"""Measure the queues and the API before them: `python -m tasks.bench`; with names behind it, only those.
 
 shares, waits: a real worker with stand-in jobs, on an embedded Redis, and on RabbitMQ where that is
 installed; two minutes. simulation: a day of a fleet in the same order, without a broker; a minute.
+post, listeners, backlog: the API on embedded servers of its own; two minutes.
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from pingvas.embedded import DataFolder
 from pingvas.embedded import redis as redis_server
-from pingvas.embedded.servers import forget_settings
+from pingvas.embedded.servers import environment
+
+OF_ORDER = ("shares", "waits", "simulation")
+OF_THE_API = ("post", "listeners", "backlog")
 
 
 def main(arguments: list[str]) -> None:
     """Run the chosen benchmarks."""
     parser = argparse.ArgumentParser(prog="python -m tasks.bench", description=__doc__)
-    parser.add_argument("only", nargs="*", help="shares, waits, simulation; all if none is given")
+    parser.add_argument("only", nargs="*", help="names of benchmarks; all if none is given")
     parser.add_argument("--plot", type=Path, help="where the simulation's picture goes (SVG)")
     chosen = parser.parse_args(arguments)
-    with _brokers() as brokers:
-        from tasks.bench import day, shares, waits  # they read the settings, which know the broker by now
+    if unknown := [name for name in chosen.only if name not in (*OF_ORDER, *OF_THE_API)]:
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join((*OF_ORDER, *OF_THE_API))}")
+    if ordered := [name for name in OF_ORDER if not chosen.only or name in chosen.only]:
+        with _brokers() as brokers:
+            from tasks.bench import day, shares, waits  # they read the settings, which know the broker by now
 
-        benchmarks: dict[str, Callable[[], None]] = {
-            "shares": lambda: shares.report(brokers),
-            "waits": lambda: waits.report(brokers),
-            "simulation": lambda: day.report(chosen.plot),
-        }
-        if unknown := [name for name in chosen.only if name not in benchmarks]:
-            parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(benchmarks)}")
-        for name, run in benchmarks.items():
-            if not chosen.only or name in chosen.only:
-                start = time.perf_counter()
-                run()
-                print(f"({name}: {time.perf_counter() - start:.0f} s)\n", flush=True)
+            benchmarks: dict[str, Callable[[], None]] = {
+                "shares": lambda: shares.report(brokers),
+                "waits": lambda: waits.report(brokers),
+                "simulation": lambda: day.report(chosen.plot),
+            }
+            for name in ordered:
+                _run(name, benchmarks[name])
+    for name in OF_THE_API:
+        if not chosen.only or name in chosen.only:
+            _run(name, import_module(f"tasks.bench.{name}").main)
+
+
+def _run(name: str, benchmark: Callable[[], None]) -> None:
+    start = time.perf_counter()
+    benchmark()
+    print(f"({name}: {time.perf_counter() - start:.0f} s)\n", flush=True)
 
 
 @contextmanager
@@ -49,8 +60,8 @@ def _brokers() -> Iterator[Mapping[str, str]]:
         folder.make()
         server = redis_server.start(folder)
         cleanup.callback(server.stop)
-        os.environ |= {"BROKER_URL": server.url, "REDIS_URL": server.url, "PINGVAS_DATA_DIR": path}
-        forget_settings()
+        values = {"BROKER_URL": server.url, "REDIS_URL": server.url, "PINGVAS_DATA_DIR": path}
+        cleanup.enter_context(environment(values))
         from tasks.bench import rabbitmq
 
         brokers = {"Redis": server.url}

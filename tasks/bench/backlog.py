@@ -125,7 +125,3 @@ def _report(empty: list[dict[str, float]], full: list[dict[str, float]]) -> None
         rows.append((name, f"{before:.2f} ms", f"{after:.2f} ms", f"{after / before:.2f}"))
     columns = ("", "almost empty", f"{WAITING:,} waiting", "ratio (bar <= 1.3)")
     tables.show(f"{WAITING:,} waiting jobs (wall time, medians)", columns, rows)
-
-
-if __name__ == "__main__":
-    main()

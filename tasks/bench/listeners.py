@@ -99,7 +99,3 @@ def _report(rounds: dict[str, list[Load]]) -> None:
         ("", "requests/s", "p50", "p99"),
         rows,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -50,6 +50,11 @@ class _Side:
         self.rounds: list[Load] = []
         self.cpu: dict[str, list[float]] = {}
 
+    @property
+    def cpu_per_request(self) -> float:
+        """Milliseconds of processor time that a request takes, in all servers together."""
+        return sum(median(spent) for spent in self.cpu.values())
+
     def round(self, seconds: float, others: dict[str, psutil.Process]) -> None:
         processes = {"its own": self.process, **others}
         before = {name: stand.cpu_seconds(process) for name, process in processes.items()}
@@ -79,9 +84,14 @@ def main() -> None:
 
 def _report(ours: _Side, bare: _Side) -> None:
     rows = [_row(side) for side in (bare, ours)]
-    ratio = median(made.rate for made in ours.rounds) / median(made.rate for made in bare.rounds)
+    # Round by round: what else runs on the machine comes and goes, and two rounds in turn see much the same.
+    ratios = [a.rate / b.rate for a, b in zip(ours.rounds, bare.rounds, strict=True)]
     columns = ("", "requests/s", "p50", "p99", "CPU/request", "PostgreSQL", "Redis")
-    tables.show(f"POST /generate ÷ bare view = {ratio:.2f} (bar >= 0.60, goal >= 0.80)", columns, rows)
+    tables.show("POST /generate against a bare view that only publishes", columns, rows)
+    columns = ("POST /generate ÷ bare view", "ratio", "bar")
+    by_cpu = bare.cpu_per_request / ours.cpu_per_request
+    rows = [("requests/s", tables.spread(ratios), ">= 0.60, goal 0.80"), ("requests/CPU second", by_cpu, "")]
+    tables.show("Ratio (processor time counts all servers)", columns, rows)
 
 
 def _row(side: _Side) -> tuple[str, ...]:
@@ -139,7 +149,3 @@ def _granian(bench: Stand, name: str, argv: tuple[str, ...], path: str) -> tuple
     process = bench.start(name, "granian", "--host", "127.0.0.1", "--port", str(port), *argv)
     stand.wait_until_answers(f"http://127.0.0.1:{port}{path}")
     return process, port
-
-
-if __name__ == "__main__":
-    main()

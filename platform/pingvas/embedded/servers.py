@@ -53,15 +53,15 @@ def running(folder: DataFolder, *, broker: bool = True, step: Step = _silent) ->
     with ExitStack() as stack:
         stack.callback(folder.forget)
         config = settings.get()
-        environment = {"PINGVAS_DATA_DIR": str(folder.path)}
-        environment["PINGVAS_SECRET_KEY"] = config.secret_key.get_secret_value() or folder.secret_key()
-        environment["DATABASE_URL"] = config.database_url or _postgres(folder, servers, stack, step)
+        values = {"PINGVAS_DATA_DIR": str(folder.path)}
+        values["PINGVAS_SECRET_KEY"] = config.secret_key.get_secret_value() or folder.secret_key()
+        values["DATABASE_URL"] = config.database_url or _postgres(folder, servers, stack, step)
         if broker:
-            environment["BROKER_URL"] = config.broker_url or _redis(folder, servers, stack, step)
-            environment["REDIS_URL"] = config.redis_url or environment["BROKER_URL"]
-        servers.instance.environment = environment
+            values["BROKER_URL"] = config.broker_url or _redis(folder, servers, stack, step)
+            values["REDIS_URL"] = config.redis_url or values["BROKER_URL"]
+        servers.instance.environment = values
         folder.write(servers.instance)
-        with _environment(environment):
+        with environment(values):
             yield servers
 
 
@@ -141,7 +141,8 @@ def database(data_dir: Path | None = None) -> Iterator[bool]:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables of this process's environment for the block's length."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     forget_settings()
@@ -163,4 +164,13 @@ def forget_settings() -> None:
     cached.forget_all()
 
 
-__all__ = ["EmbeddedError", "Servers", "attach", "database", "end_leftovers", "forget_settings", "running"]
+__all__ = [
+    "EmbeddedError",
+    "Servers",
+    "attach",
+    "database",
+    "end_leftovers",
+    "environment",
+    "forget_settings",
+    "running",
+]
