@@ -7,6 +7,7 @@ import click
 
 _COMMANDS = {
     "db": ("pingvas.cli.database:group", "Look after the database's schema."),
+    "dlq": ("pingvas.cli.dlq:group", "Look at jobs that failed for good; replay and drop them."),
     "doctor": ("pingvas.cli.doctor:command", "Check this machine and the instance on it."),
     "generate": ("pingvas.cli.generate:command", "Make a picture."),
     "models": ("pingvas.cli.models:group", "Look after the catalogue of models."),

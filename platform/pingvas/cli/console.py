@@ -79,6 +79,13 @@ def explain(error: BaseException) -> str:
     return text
 
 
+def duration(seconds: float) -> str:
+    """Return a length of time as people say it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.0f} h"
+
+
 def _set_data_dir(_: click.Context, __: click.Parameter, value: str | None) -> None:
     if value:
         os.environ["PINGVAS_DATA_DIR"] = value

@@ -7,8 +7,8 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from pingvas import embedded, settings
-from pingvas.cli import checks, console
+from pingvas import domains, embedded, settings
+from pingvas.cli import checks, console, stuck
 from pingvas.cli.checks import Finding
 from pingvas.cli.console import data_dir_option
 
@@ -55,3 +55,5 @@ def _checks() -> Iterator[tuple[str, Callable[[], Finding]]]:
         yield "object store", checks.store
     if config.database_url and config.broker_url:
         yield "workers", checks.workers
+        domains.load()
+        yield from stuck.checks()

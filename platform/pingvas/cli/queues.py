@@ -1,8 +1,6 @@
 """`pingvas queues`: what waits and runs, and the operators' word on each tier."""
 
-import getpass
 import logging
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -15,10 +13,11 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from pingvas import embedded, settings, workers
+from pingvas import workers
 from pingvas.billing.plans import Tier
 from pingvas.cli import console
-from pingvas.cli.console import CommandError, data_dir_option
+from pingvas.cli.console import data_dir_option, duration
+from pingvas.cli.session import attach, operator
 from pingvas.jobs import dispatch, queues, sweep, tiers
 from pingvas.jobs.eta.calibration import report
 from pingvas.jobs.tiers import State
@@ -47,7 +46,7 @@ def group(context: click.Context, watch: bool, calibration: bool) -> None:
     Ends with status 1 when the database or the broker could not be asked.
     """
     logging.getLogger("pingvas").setLevel(logging.ERROR)  # what is away stands below the table
-    _attach()
+    attach()
     if context.invoked_subcommand is not None:
         return
     if calibration:
@@ -84,15 +83,8 @@ def resume(tier: str) -> None:
 
 
 def _change(tier: str, state: State) -> None:
-    before = tiers.change(tier, state, by=f"{getpass.getuser()}@{socket.gethostname()}")
+    before = tiers.change(tier, state, by=operator())
     console.done(f"{tier} is {state}" + ("" if before.state is state else f", it was {before.state}"))
-
-
-def _attach() -> None:
-    embedded.attach()
-    config = settings.get()
-    if not (config.database_url and config.broker_url):
-        raise CommandError(f"Nothing runs on {config.data_dir.absolute()}. Start it with: pingvas up")
 
 
 def _watch() -> None:
@@ -120,7 +112,7 @@ def _view() -> tuple[Group, bool]:
         shown = f"[{_STYLES[state]}]{state}[/]" if state else "?"
         row = found.get(tier.value)
         counts = (row.waiting, row.running) if row else ("?", "?")
-        wait = f"{_duration(row.wait.p50)}/{_duration(row.wait.p90)}" if row else "?"
+        wait = f"{duration(row.wait.p50)}/{duration(row.wait.p90)}" if row else "?"
         serving = [worker for worker in there if tier in worker.tiers]
         slots = f"{len(serving)} ({sum(worker.slots for worker in serving)})"
         table.add_row(
@@ -137,7 +129,7 @@ def _calibration() -> Table:
     table.title = "Waits of the last day; right are 50 %, 90 % and 1"
     for told in report():
         shares = (f"{told.before_p50:.0%}", f"{told.before_p90:.0%}", f"{told.median_ratio:.2f}")
-        table.add_row(told.tier, str(told.jobs), *shares, _duration(told.median_wait))
+        table.add_row(told.tier, str(told.jobs), *shares, duration(told.median_wait))
     return table
 
 
@@ -147,10 +139,3 @@ def _asked(question: Callable[[], T]) -> tuple[T | None, str]:
         return question(), ""
     except console.expected_errors() as error:
         return None, console.explain(error)
-
-
-def _duration(seconds: float) -> str:
-    """Return a wait as people say it."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.0f} h"

@@ -1,9 +1,30 @@
 """What commands that work on rows have in common."""
 
+import getpass
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pingvas import domains, embedded, migrations
+from pingvas import domains, embedded, migrations, settings
+from pingvas.cli.console import CommandError
+
+
+def operator() -> str:
+    """Return who is at the terminal, for the trail of what was done by hand."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def attach() -> None:
+    """Find the running instance's database and broker.
+
+    Raises:
+        CommandError: nothing runs on the data folder, and the environment names no servers.
+    """
+    embedded.attach()
+    config = settings.get()
+    if not (config.database_url and config.broker_url):
+        raise CommandError(f"Nothing runs on {config.data_dir.absolute()}. Start it with: pingvas up")
+    domains.load()
 
 
 @contextmanager

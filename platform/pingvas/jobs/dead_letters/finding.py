@@ -68,7 +68,7 @@ def by_class() -> dict[Class, int]:
     """Return how many letters of each class are open."""
     query = select(DeadLetter.class_, func.count()).where(*Filter().conditions()).group_by(DeadLetter.class_)
     with db.transaction() as session:
-        counts = dict(session.execute(query).tuples().all())
+        counts = {row[0]: int(row[1]) for row in session.execute(query)}
     return {class_: counts.get(class_.value, 0) for class_ in Class}
 
 
