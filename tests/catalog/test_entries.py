@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pingvas import db
 from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
 from pingvas.errors import Conflict, Invalid, NotFound
@@ -21,6 +22,15 @@ def model_folder(path: Path, pipeline: str = "StableDiffusionXLPipeline") -> Pat
 
 def test_the_built_in_model_is_there_from_the_start() -> None:
     assert [entry.slug for entry in entries.list_entries()] == ["tiny"]
+
+
+def test_an_entry_is_known_also_after_the_unit_of_work_that_read_it_failed() -> None:
+    with pytest.raises(Conflict), db.transaction():
+        entries.find("tiny")
+        raise Conflict
+    found = entries.find("tiny")
+    assert found is not None
+    assert found.min_tier == "free"
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,10 @@ def find(slug: str) -> CatalogEntry | None:
 
 
 def _read() -> dict[str, CatalogEntry]:
-    return {entry.slug: entry for entry in list_entries()}
+    # Copies of no session: those of a unit of work that is rolled back cannot be read any more.
+    with db.transaction() as session:
+        rows = session.execute(select(CatalogEntry.__table__)).mappings()
+        return {row["slug"]: CatalogEntry(**row) for row in rows}
 
 
 _known = Cached(_read, seconds=2.0)
