@@ -25,9 +25,13 @@ def test_the_built_in_model_is_there_from_the_start() -> None:
 
 
 def test_an_entry_is_known_also_after_the_unit_of_work_that_read_it_failed() -> None:
-    with pytest.raises(Conflict), db.transaction():
-        entries.find("tiny")
-        raise Conflict
+    def refused() -> None:
+        with db.transaction():
+            entries.find("tiny")
+            raise Conflict
+
+    with pytest.raises(Conflict):
+        refused()
     found = entries.find("tiny")
     assert found is not None
     assert found.min_tier == "free"
