@@ -19,7 +19,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench-engine bench-gpu bench-queues clean
+.PHONY: help run test lint chaos bench-engine bench-gpu bench-queues clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ lint: $(VENV)/.dev ## Check style, types and who may import whom
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+chaos: $(VENV)/.dev ## Break everything under 1,000 orders and prove the books (ARGS="--seed 1 --jobs 60 --faults 6")
+	@$(VENV)/bin/python -m tests.chaos $(ARGS)
 
 bench-engine: $(VENV)/.run ## Measure the engine with the built-in model, on one CPU thread (ARGS=paused: some)
 	@$(VENV)/bin/python -m gpu_worker.bench cpu $(ARGS)
