@@ -82,6 +82,8 @@ def show(job: UUID) -> None:
         console.say(f"attempt {one.number} on {one.worker}, {began} to {_moment(one.ended_at)}: {one.code}")
         if one.traceback:
             console.say(one.traceback.rstrip())
+    for job_id, workers in found.neighbours:
+        console.say(f"lost with {workers} of its workers: job {job_id}")
     for act in found.acts:
         console.say(f"{_moment(act.created_at)} {act.actor}: {act.action}")
 

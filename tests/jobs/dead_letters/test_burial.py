@@ -6,6 +6,7 @@ import pytest
 
 from pingvas import db
 from pingvas.jobs import finding, lifecycle
+from pingvas.jobs.dead_letters import finding as dead_letters
 from pingvas.jobs.lifecycle import Failure, Outcome
 from pingvas.jobs.presenter import job_object
 from tests.jobs.dead_letters.conftest import STORE, attempts, failed, letter, lose_worker
@@ -98,3 +99,12 @@ def test_a_job_that_was_to_be_cancelled_ends_so_and_leaves_no_letter(user_id: UU
     assert lifecycle.fail(held, Failure("GONE", "Gone.", retryable=False)) is Outcome.DONE
     assert (row(job_id).status, letter(job_id)) == ("cancelled", None)
     assert spendable(user_id) == 100
+
+
+def test_jobs_that_were_lost_with_the_same_workers_are_named(user_id: UUID) -> None:
+    job_id, innocent = submitted(user_id), submitted(user_id)
+    lose_worker(innocent, "worker-1")
+    lose_worker(job_id, "worker-1")
+    lose_worker(job_id, "worker-2")
+    assert dead_letters.history(job_id).neighbours == [(innocent, 1)]
+    assert row(innocent).status == "pending"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, case, func, select, text
 
 from pingvas import audit, db
 from pingvas.accounts.models import User
@@ -16,6 +16,13 @@ from pingvas.errors import NotFound
 from pingvas.jobs.dead_letters.classes import Class
 from pingvas.jobs.dead_letters.models import DeadLetter, JobAttempt, State
 from pingvas.jobs.models import Job
+
+# A worker's name ends with its process id, so it stands for one life of it.
+_NEIGHBOURS = text("""
+    SELECT other.job_id, count(*) FROM job_attempts AS own
+    JOIN job_attempts AS other ON other.worker = own.worker AND other.job_id <> own.job_id
+    WHERE own.job_id = :job AND own.code = 'WORKER_LOST' AND other.code = 'WORKER_LOST'
+    GROUP BY other.job_id ORDER BY count(*) DESC LIMIT 20""")
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,16 @@ class Filter:
 
 @dataclass(frozen=True)
 class History:
-    """A dead letter with all that operators need to judge it."""
+    """A dead letter with all that operators need to judge it.
+
+    `neighbours` are other jobs that were lost with its workers, and with how many of them.
+    """
 
     letter: DeadLetter
     job: Job
     attempts: Sequence[JobAttempt]
     acts: Sequence[AuditEntry]
+    neighbours: Sequence[tuple[UUID, int]]
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,7 @@ def history(job_id: UUID) -> History:
             session.get_one(Job, job_id),
             session.scalars(attempts).all(),
             audit.of_subject(session, f"job:{job_id}"),
+            [(row[0], int(row[1])) for row in session.execute(_NEIGHBOURS, {"job": job_id})],
         )
 
 
