@@ -89,7 +89,10 @@ def _report(ours: _Side, bare: _Side) -> None:
     columns = ("", "requests/s", "p50", "p99", "CPU/request", "PostgreSQL", "Redis")
     tables.show("POST /generate against a bare view that only publishes", columns, rows)
     by_cpu = bare.cpu_per_request / ours.cpu_per_request
-    found = [("requests/s", tables.spread(ratios), ">= 0.60, goal 0.80"), ("requests/CPU second", by_cpu, "")]
+    found: list[tuple[str, tables.Cell, str]] = [
+        ("requests/s", tables.spread(ratios), ">= 0.60, goal 0.80"),
+        ("requests/CPU second", by_cpu, ""),
+    ]
     title = "Ratio (processor time counts all servers)"
     tables.show(title, ("POST /generate ÷ bare view", "ratio", "bar"), found)
 
