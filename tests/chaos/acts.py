@@ -77,7 +77,7 @@ class Acts:
         world, name = self._world, worker_name(fault.target)
         world.kill(name)
         world.start(world.gpu_worker(fault.target, f"{fault.point}:{fault.passing}"))
-        _wait_there(world.pid(name))
+        wait_there(world.pid(name))
         self._send(orders)
         reached = world.dies(name, _REACHED_SECONDS)
         world.kill(name)
@@ -125,7 +125,7 @@ def _busy_worker() -> int | None:
     return None
 
 
-def _wait_there(pid: int) -> None:
+def wait_there(pid: int) -> None:
     """Wait until a worker announces itself: only then it takes messages."""
     deadline = time.monotonic() + _REACHED_SECONDS
     while time.monotonic() < deadline:

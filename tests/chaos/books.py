@@ -26,6 +26,8 @@ CHECKS: Final = {
         SELECT prompt || ': ' || count(*) || ' jobs' FROM jobs
         WHERE id NOT IN (SELECT replayed_as FROM dead_letters WHERE replayed_as IS NOT NULL)
         GROUP BY prompt HAVING count(*) > 1""",
+    "orders that were delivered more than once": """
+        SELECT prompt FROM jobs WHERE status = 'completed' GROUP BY prompt HAVING count(*) > 1""",
     "holds that are neither captured nor released": """
         SELECT 'job ' || job_id FROM holds WHERE settled_at IS NULL OR captured IS NULL""",
     "jobs whose money moved other than once": """

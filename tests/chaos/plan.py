@@ -10,7 +10,7 @@ from typing import Any, Final
 from pingvas import faults
 
 # Users of a tier share its orders; so many each keeps them within what their plan lets them send in a minute.
-ORDERS_PER_USER: Final = {"enterprise": 200, "studio": 60, "pro": 15, "starter": 6, "free": 3}
+ORDERS_PER_USER: Final = {"enterprise": 200, "studio": 60, "pro": 20, "starter": 10, "free": 4}
 
 
 class Kind(StrEnum):
