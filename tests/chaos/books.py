@@ -81,10 +81,11 @@ def problems(answers: Answers) -> dict[str, list[str]]:
 
 
 def summary() -> dict[str, int]:
-    """Return how many jobs came to what, and how many attempts and pictures there were."""
+    """Return how many jobs came to what, and how many attempts there were, failed ones and pictures."""
     query = """
         SELECT status || coalesce(' ' || error_code, '') AS what, count(*) FROM jobs GROUP BY what
         UNION ALL SELECT 'attempts', sum(attempt) FROM jobs
+        UNION ALL SELECT 'attempts failed ' || code, count(*) FROM job_attempts GROUP BY code
         UNION ALL SELECT 'pictures', count(*) FROM images"""
     with db.transaction() as session:
         return {str(what): int(count or 0) for what, count in session.execute(text(query))}

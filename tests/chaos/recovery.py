@@ -1,6 +1,6 @@
 """How long a killed worker's job waits under default settings: `python -m tests.chaos.recovery`.
 
-A worker dies as soon as it has a job, six times in a row at different moments between two sweeps; then one
+A worker dies as soon as it has a job, six times, spread evenly over the time between two sweeps; then one
 comes that lives.
 """
 
@@ -19,6 +19,7 @@ from tests.chaos.plan import Order
 from tests.chaos.world import World, made, worker_name
 
 _LOSSES: Final = 6
+_APART_SECONDS: Final = 2.5  # six of them fill the 15 s between two sweeps
 _MOST_SECONDS: Final = 120.0
 _AGAIN = text("SELECT prompt, extract(epoch FROM started_at) FROM jobs WHERE attempt = 2")
 
@@ -29,7 +30,10 @@ def main() -> None:
     with made({}) as world:
         world.start_programs(workers=0)
         customers = Customers(world.url, tuple(orders))
-        died = {f"order {order.number}": _lose(world, customers, order) for order in orders}
+        died = {}
+        for order in orders:
+            died[f"order {order.number}"] = _lose(world, customers, order)
+            time.sleep(max(0.0, min(died.values()) + len(died) * _APART_SECONDS - time.time()))
         world.start(world.gpu_worker(0))
         started = _wait_started(len(orders))
         customers.finish()
