@@ -31,7 +31,7 @@ class SchedulingConfig:
     step_budget_seconds: float = 0.25
     lift_time_cap_when_alone: bool = False
     rider_slack: float = 1.25
-    ageing_steps: int = 20
+    ageing_steps: int = 8
     ageing_load_steps: int = 200
     look_past: int = 8
     max_active: int = 32

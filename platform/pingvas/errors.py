@@ -96,6 +96,7 @@ class TooMany(PingvasError):
         policy: str,
         limit: int,
         window: int | None = None,
+        remaining: int = 0,
         retry_after: int = 1,
         **extra: Any,
     ) -> None:
@@ -104,7 +105,7 @@ class TooMany(PingvasError):
         headers = {
             "Retry-After": str(retry_after),
             "RateLimit-Policy": quota if window is None else f"{quota};w={window}",
-            "RateLimit": f'"{policy}";r=0;t={retry_after}',
+            "RateLimit": f'"{policy}";r={remaining};t={retry_after}',
         }
         super().__init__(detail, headers=headers, limit=limit, **extra)
 

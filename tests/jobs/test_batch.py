@@ -84,8 +84,16 @@ def test_what_does_not_fit_the_queue_is_not_begun(pro: Customer) -> None:
     assert pro.post("/generate/batch", {"prompts": ["a"] * (room - 1)}).status_code == 202
     answer = pro.post("/generate/batch", {"prompts": ["a"] * 2})
     assert (answer.status_code, answer.get_json()["code"]) == (429, "QUEUE_FULL")
+    assert "; these would be 2 more" in answer.get_json()["detail"]
+    assert '"waiting-jobs";r=1;' in answer.headers["RateLimit"]
     assert int(answer.headers["Retry-After"]) >= 1
     assert pro.post("/generate/batch", {"prompts": ["a"]}).status_code == 202
+
+
+def test_a_batch_that_could_never_wait_is_422(pro: Customer) -> None:
+    room = plans.of("pro").max_queue_size
+    answer = pro.post("/generate/batch", {"prompts": ["a"] * (room + 1)})
+    assert (answer.status_code, answer.get_json()["errors"][0]["loc"]) == (422, ["prompts"])
 
 
 def test_monthly_credits_go_first_over_the_whole_batch(pro: Customer) -> None:

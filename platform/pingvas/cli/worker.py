@@ -13,17 +13,16 @@ from pingvas.jobs import routing
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-def _names(_: click.Context, __: click.Parameter, value: str) -> list[str]:
-    return [name for name in (part.strip() for part in value.split(",")) if name]
+def _names(_: click.Context, __: click.Parameter, value: str | None) -> list[str]:
+    if value is not None and not value.strip(" ,"):
+        raise click.BadParameter("it is empty; leave the option out for all.")  # a variable that is not set
+    return [] if value is None else [name for name in (part.strip() for part in value.split(",")) if name]
 
 
 @click.command("worker")
-@click.option(
-    "--queues", default="", callback=_names, metavar="TIER,…", help="Tiers it serves [default: all]."
-)
+@click.option("--queues", callback=_names, metavar="TIER,…", help="Tiers it serves [default: all].")
 @click.option(
     "--families",
-    default="",
     callback=_names,
     metavar="NAME,…",
     help="Model families it holds [default: all]; needs PINGVAS_ROUTING=family.",

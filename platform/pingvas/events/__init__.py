@@ -5,12 +5,13 @@ it (`pingvas.events.hub`, `pingvas.asgi`) falls back to the row.
 """
 
 from pingvas.events.model import CHANNEL, START, Event, of_job, position, stream_key
-from pingvas.events.stream import latest_progress, publish, read
+from pingvas.events.stream import begin, latest_progress, publish, read
 
 __all__ = [
     "CHANNEL",
     "START",
     "Event",
+    "begin",
     "latest_progress",
     "of_job",
     "position",

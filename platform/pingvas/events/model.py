@@ -13,6 +13,9 @@ CHANNEL: Final = "pingvas:doorbell"
 START: Final = "0-0"
 """The position before the first event of any stream."""
 
+FIRST: Final = "0-1"
+"""The position of the first event: that the job waits."""
+
 ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 """The states of a job that nothing follows."""
 

@@ -147,10 +147,14 @@ def submit_batch(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Acce
 
     Raises:
         TierRequired: the plan has no batches.
+        Invalid: more than may ever wait.
     """
     if FEATURE_BATCH not in plans.of(tier).features:
         lowest = [other for other, plan in plans.table().items() if FEATURE_BATCH in plan.features][-1]
         raise TierRequired(f"Batches are for the {lowest} plan and above.", required=lowest)
+    room = plans.limit(plans.of(tier).max_queue_size)
+    if room is not None and len(orders) > room:
+        raise _invalid("prompts", f"Your plan lets {room} jobs wait, so a batch has {room} prompts at most.")
     return submit_all(user_id, tier, orders)
 
 
@@ -176,11 +180,12 @@ def submit_all(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accept
         Accepted(UUID(draft["id"]), draft["quote"], wait)
         for draft, wait in zip(drafts, reply.waits, strict=True)
     ]
-    for job, order in zip(accepted, orders, strict=True):
+    for job, draft in zip(accepted, drafts, strict=True):
+        bell = None
         if job.job_id in rung:
-            bell = Bell(job.job_id, tier, order.model, order.priority, attempt=0)
-            db.after_commit(partial(dispatch.ring_soon, bell))
+            bell = Bell(job.job_id, tier, draft["model"], draft["priority"], attempt=0)
             eta.joined(tier)
+        db.after_commit(partial(dispatch.announce, job.job_id, draft["parameters"]["steps"], bell))
     return accepted
 
 
@@ -216,7 +221,12 @@ def _check(
         )
     if outcome == "queue_full":
         room = plan.max_queue_size
-        message = f"{amount} of your jobs are waiting and the {plan.title} plan allows {room}."
+        message = f"{amount} of your jobs are waiting and the {plan.title} plan allows {room}"
+        message += f"; these would be {len(drafts)} more." if len(drafts) > 1 else "."
         raise QueueFull(
-            message, policy="waiting-jobs", limit=room, retry_after=eta.next_place_seconds(user_id)
+            message,
+            policy="waiting-jobs",
+            limit=room,
+            remaining=max(0, room - amount),
+            retry_after=eta.next_place_seconds(user_id),
         )

@@ -5,7 +5,7 @@ import math
 from flask import Response, request
 
 from pingvas import db, events, ids
-from pingvas.errors import AlreadyFinished, InsufficientCredits, NotFound, QueueFull, TierRequired
+from pingvas.errors import AlreadyFinished, InsufficientCredits, NotFound, NoWorker, QueueFull, TierRequired
 from pingvas.events.model import position
 from pingvas.gallery import pictures
 from pingvas.jobs import eta, finding, lifecycle, presenter, queues, submit, tiers
@@ -35,7 +35,7 @@ from pingvas.web.urls import base_url
 
 bp = Blueprint("jobs", tag="Generation")
 
-SUBMIT_ERRORS = (InsufficientCredits, TierRequired, QueueFull, TierDraining)
+SUBMIT_ERRORS = (InsufficientCredits, TierRequired, QueueFull, TierDraining, NoWorker)
 LOCATION = {"Location": "Path of the job."}
 
 

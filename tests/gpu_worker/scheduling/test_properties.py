@@ -225,6 +225,7 @@ def test_under_permanent_saturation_ageing_takes_its_share_and_no_more(
         if batch.aged:
             waits[batch.entries[0].rank] = 0
         longest = max(longest, *waits.values())
-    every = 40 if queue == 12 and lower == (0,) else 20
+    steps = SchedulingConfig().ageing_steps
+    every = 2 * steps if queue == 12 and lower == (0,) else steps
     assert aged == pytest.approx(2000 / every, abs=3)
-    assert longest <= 20 * (len(lower) + 2)
+    assert longest <= steps * (len(lower) + 2)

@@ -14,7 +14,7 @@ from pingvas.jobs.dispatch.bell import (
 )
 from pingvas.jobs.dispatch.broker import BrokerAway, depths, ring
 from pingvas.jobs.dispatch.places import refill
-from pingvas.jobs.dispatch.ringer import flush, ring_soon
+from pingvas.jobs.dispatch.ringer import announce, flush
 
 __all__ = [
     "BATCH_PRIORITY",
@@ -23,10 +23,10 @@ __all__ = [
     "RETRY_PRIORITY",
     "Bell",
     "BrokerAway",
+    "announce",
     "depths",
     "flush",
     "refill",
     "ring",
-    "ring_soon",
     "wire_priority",
 ]
