@@ -93,7 +93,8 @@ def _order(number: int, jobs: int, chance: random.Random) -> Order:
         "width": 256,
         "height": 256,
         "steps": chance.randint(20, 150),
-        "num_images": chance.randint(1, 3),
+        # What a free user has does for one such order at a time, or none.
+        "num_images": chance.randint(3, 5) if tier == "free" else chance.randint(1, 3),
         "seed": number,
         "priority": chance.choice(["interactive", "batch"]),
     }
