@@ -29,7 +29,7 @@ def _one_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # On a busy machine a step of two requests may take longer than the budget; then they take turns.
     config = EngineConfig.from_env(os.environ)
     patient = replace(config, scheduling=replace(config.scheduling, step_budget_seconds=60.0))
-    monkeypatch.setattr(worker.EngineConfig, "from_env", lambda _: patient)
+    monkeypatch.setattr(EngineConfig, "from_env", lambda _: patient)
     yield
     worker.stop_engine()
 
