@@ -114,6 +114,10 @@ class Engine:
         """Load a model once no request's model waits for it. One that cannot be loaded is only logged."""
         self._desk.prefetch(source)
 
+    def pin(self, source: ModelSource) -> None:
+        """Load a model when nothing else is wanted, and never unload it."""
+        self._supplies.models.pin(source)
+
     def stats(self) -> EngineStats:
         counts = self._desk.counts()
         return EngineStats(

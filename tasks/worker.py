@@ -18,6 +18,7 @@ from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
 from pingvas.jobs import routing
 from pingvas.workers import Worker
+from tasks import sources
 from tasks.heartbeat import heartbeat
 from tasks.presence import Presence, describe
 
@@ -89,6 +90,8 @@ def _warm_up() -> None:
         started = engine()
         if holds(BUILTIN_TINY.slug):
             started.prefetch(BUILTIN_TINY)
+        for slug in filter(None, map(str.strip, settings.get().pinned_models.split(","))):
+            started.pin(sources.of(slug))
     except BaseException:
         log.exception("the engine does not start")
         os.kill(os.getpid(), signal.SIGTERM)

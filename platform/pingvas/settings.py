@@ -112,6 +112,9 @@ class Settings(BaseSettings):
         description="`weighted`: below enterprise, tiers share by the plans' weights; `strict`: none shares.",
     )
     worker_concurrency: int = Field(4, ge=1, le=64, description="Jobs one GPU worker has in flight.")
+    pinned_models: str = Field(
+        "", description="Slugs of models that a GPU worker loads at its start and keeps; comma-separated."
+    )
     worker_grace_seconds: float = Field(20, ge=0, description="Time a stopping worker lets its step finish.")
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING, ERROR."

@@ -8,7 +8,7 @@ from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from pingvas.asgi import build
-from pingvas.asgi.internal import INTERNAL
+from pingvas.web.limits import INTERNAL
 
 flask = Flask(__name__)
 flask.config["MAX_CONTENT_LENGTH"] = 1_048_576

@@ -69,6 +69,19 @@ def test_out_of_memory_is_retried_once_with_other_models_unloaded(
         assert engine.stats().loaded_models == ("random-sd",)
 
 
+def test_a_pinned_model_stays_where_others_are_unloaded(
+    config: EngineConfig, source: ModelSource, make_request: MakeRequest
+) -> None:
+    faults = Faults(torch.OutOfMemoryError("injected"), times=0)
+    with Engine(config, loader=faults) as engine:
+        other = replace(source, slug="other", family="sd2")
+        engine.pin(other)
+        engine.submit(make_request(id="1", model=other)).result(WAIT)
+        faults.times = 1
+        engine.submit(make_request(id="2")).result(WAIT)
+        assert set(engine.stats().loaded_models) == {"other", "random-sd"}
+
+
 def test_out_of_memory_twice_fails_that_request_only(config: EngineConfig, make_request: MakeRequest) -> None:
     faults = Faults(RuntimeError("DefaultCPUAllocator: can't allocate memory"), times=2)
     with Engine(config, loader=faults) as engine:

@@ -93,7 +93,7 @@ def read(token: str) -> Claims | None:
             _secret(),
             algorithms=[_ALGORITHM],  # pinned: the header's own choice is the attacker's
             options={
-                "require": ["sub", "sid", "exp", "iat", "jti"],
+                "require": _CLAIMS,
                 "verify_exp": False,
                 "verify_iat": False,
             },

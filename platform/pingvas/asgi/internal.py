@@ -6,12 +6,10 @@ from typing import Any
 from starlette.types import Scope, Send
 
 from pingvas.asgi.bridge import Answer, Bridge, Headers
+from pingvas.web.limits import INTERNAL
 
 Job = dict[str, Any]
 """The object of `GET /api/v1/jobs/{id}`."""
-
-INTERNAL = "pingvas.internal"
-"""Key that such a request has in its ASGI scope (`environ["asgi.scope"]`); no client can set it."""
 
 # What belongs to the caller's own exchange and would spoil a plain GET.
 _NOT_ASKED_WITH = frozenset(

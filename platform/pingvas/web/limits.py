@@ -22,8 +22,8 @@ turned away, such as webhooks."""
 
 MINUTE = 60
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-# In the ASGI scope of a question that the front of the events asks for a client that waits.
-_INTERNAL = "pingvas.internal"
+INTERNAL = "pingvas.internal"
+"""In the ASGI scope of a question that the front asks for a client that waits; no client can set it."""
 
 GenerateLimit = Callable[[str], int | None]
 """Generate calls a minute of a tier; None: no limit."""
@@ -47,7 +47,7 @@ def take(limit: Limit, principal: Principal | None) -> None:
     Raises:
         TooMany: a limit is reached; the call is not counted.
     """
-    if limit == "none" or request.environ.get("asgi.scope", {}).get(_INTERNAL):
+    if limit == "none" or request.environ.get("asgi.scope", {}).get(INTERNAL):
         return
     taken = []
     for rule in _rules(limit, principal):
