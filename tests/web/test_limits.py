@@ -11,7 +11,6 @@ from flask.testing import FlaskClient
 
 from pingvas import settings
 from pingvas.app import create_app
-from pingvas.asgi import internal
 from pingvas.billing import plans
 from pingvas.embedded.servers import forget_settings
 from pingvas.web import limits, windows
@@ -197,7 +196,7 @@ def test_reading_without_an_account_and_webhooks_are_not_limited(client: FlaskCl
 
 
 def test_questions_on_behalf_of_a_waiting_client_are_not_counted(client: FlaskClient) -> None:
-    scope = {"asgi.scope": {internal.INTERNAL: True}}
+    scope = {"asgi.scope": {limits.INTERNAL: True}}
     with client.application.test_request_context("/limited/ping", environ_overrides=scope):
         limits.take("ordinary", principal("free"))
         assert "limits" not in g
