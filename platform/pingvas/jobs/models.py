@@ -51,6 +51,7 @@ class Job(Base):
     `attempt` is the fencing token: a claim raises it and every later write of that worker carries it.
     `failures` counts the attempts that failed; one handed back by a leaving worker is not among them.
     `eta_p50` and `eta_p90` are the seconds until its start that were told when it was accepted.
+    `run_seconds` is how long it was expected to run then.
     `rung_at` is when the job was last put on the broker; null while it waits for a free place there.
     """
 
@@ -86,6 +87,7 @@ class Job(Base):
     credits_quoted: Mapped[int] = mapped_column(BigInteger)
     eta_p50: Mapped[float | None] = mapped_column(Float)
     eta_p90: Mapped[float | None] = mapped_column(Float)
+    run_seconds: Mapped[float | None] = mapped_column(Float)
     credits_consumed: Mapped[int | None] = mapped_column(BigInteger)
     gpu_seconds: Mapped[float | None] = mapped_column(Float)
     attempt: Mapped[int] = mapped_column(Integer, default=0)

@@ -208,7 +208,12 @@ def _draft(order: Order, tier: str, forecast: Callable[[Work], dict[str, float]]
 
 def _forecast(tier: str, work: Work) -> dict[str, float]:
     wait = eta.estimate(tier, work)
-    return {"eta_p50": wait.p50, "eta_p90": wait.p90, "eta_turn": eta.turn_seconds(tier, work, wait)}
+    return {
+        "eta_p50": wait.p50,
+        "eta_p90": wait.p90,
+        "eta_turn": eta.turn_seconds(tier, work, wait),
+        "run_seconds": eta.run_seconds(work),
+    }
 
 
 def _check(

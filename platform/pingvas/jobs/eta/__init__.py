@@ -32,6 +32,7 @@ __all__ = [
     "next_place_seconds",
     "of_jobs",
     "of_tier",
+    "run_seconds",
     "turn_seconds",
 ]
 
@@ -62,6 +63,11 @@ def turn_seconds(tier: str, work: Work, first: Wait) -> float:
     """Return how much longer than `first` the median wait is for each turn that the user's own jobs take."""
     most = _places(tier)
     return 0.0 if most is None else max(0.0, estimate(tier, work, own_ahead=most).p50 - first.p50)
+
+
+def run_seconds(work: Work) -> float:
+    """Return how long a job is expected to run."""
+    return snapshots.current.get().service.seconds(work)
 
 
 def counted(tier: str, beyond: int) -> tuple[UUID | None, int]:
@@ -118,8 +124,9 @@ def _wait_of(picture: Picture, job: Job, standing: places.Standing) -> Wait:
         seconds = picture.service.seconds(Work.of(job.model, job.parameters))
         newcomer = Newcomer(job.tier, ahead, turns, seconds)
     wait = _predict(picture, newcomer, picture.families.get(job.model))
-    not_before = max(0.0, (job.run_after - clock.now()).total_seconds())  # a retry's back-off
-    return Wait(max(wait.p50, not_before), max(wait.p90, not_before))
+    if newcomer.turns and most:
+        wait = wait.not_before(standing.own_seconds / most)
+    return wait.not_before((job.run_after - clock.now()).total_seconds())  # a retry's back-off
 
 
 def _age(picture: Picture) -> float:

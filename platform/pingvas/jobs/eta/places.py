@@ -14,7 +14,7 @@ MOST = 1_000  # rows that are counted for one job
 _FIRST = UUID(int=0)
 
 _COUNT = text(f"""
-    SELECT place.waiting, place.rung, own.earlier
+    SELECT place.waiting, place.rung, own.earlier, own.seconds
     FROM unnest(:ids, :tiers, :marks, :unrung) WITH ORDINALITY AS wanted (id, tier, mark, unrung, n)
     CROSS JOIN LATERAL (
         SELECT count(*) AS waiting, count(rung_at) AS rung FROM (
@@ -23,8 +23,8 @@ _COUNT = text(f"""
             ORDER BY id LIMIT {MOST}) AS before
     ) AS place
     CROSS JOIN LATERAL (
-        SELECT count(*) AS earlier FROM (
-            SELECT 1 FROM jobs
+        SELECT count(*) AS earlier, coalesce(sum(seconds), 0) AS seconds FROM (
+            SELECT CASE status WHEN 'pending' THEN run_seconds ELSE run_seconds / 2 END AS seconds FROM jobs
             WHERE wanted.unrung AND user_id = :user AND id < wanted.id
             AND status IN ('pending', 'in_progress') LIMIT {MOST}) AS open
     ) AS own ORDER BY wanted.n""").bindparams(  # noqa: S608 (a number of this module)
@@ -39,12 +39,13 @@ _COUNT = text(f"""
 @dataclass(frozen=True)
 class Standing:
     """Jobs of the tier that came earlier and wait, those of them on the broker, and the user's own open ones
-    (counted for a job that waits for its user's turn).
+    (counted for a job that waits for its user's turn), with the seconds that these are expected to run yet.
     """
 
     waiting: int
     rung: int
     own: int
+    own_seconds: float
 
 
 def count(session: Session, picture: Picture, user_id: UUID, jobs: Sequence[Any]) -> list[Standing]:
@@ -63,6 +64,6 @@ def count(session: Session, picture: Picture, user_id: UUID, jobs: Sequence[Any]
     }
     rows = session.execute(_COUNT, values)
     return [
-        Standing(waiting + row.waiting, rung + row.rung, row.earlier)
+        Standing(waiting + row.waiting, rung + row.rung, row.earlier, row.seconds)
         for (_, waiting, rung), row in zip(begun, rows, strict=True)
     ]

@@ -25,6 +25,11 @@ class Wait:
     p50: float
     p90: float
 
+    def not_before(self, seconds: float) -> "Wait":
+        """Return the wait of a job that cannot start earlier than that: both move by what is missing."""
+        later = max(0.0, seconds - self.p50)
+        return Wait(self.p50 + later, self.p90 + later)
+
 
 @dataclass(frozen=True, slots=True)
 class TierLoad:

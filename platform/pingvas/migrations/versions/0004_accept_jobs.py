@@ -1,5 +1,6 @@
 """Jobs are accepted in one round trip; those not rung yet are found without walking past those that are."""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
@@ -10,7 +11,8 @@ depends_on = None
 ACCEPT_JOBS = """
 -- Accept all jobs of a request or none: hold their quotes, write the rows, and say which of them to ring.
 -- outcome: accepted | insufficient (amount: what can be spent) | queue_full (amount: jobs waiting).
--- waits: each job's median wait, longer by eta_turn for each turn that the user's own jobs take before it.
+-- waits: each job's median wait, longer by eta_turn for each turn that the user's own jobs take before it,
+-- and no shorter than those are expected to run; of one that runs, half is over.
 -- p_room: most jobs the user may have waiting; p_places: most on the broker or running; null: no limit.
 CREATE FUNCTION accept_jobs(
     p_user uuid, p_tier text, p_metered boolean, p_room bigint, p_places bigint, p_now timestamptz,
@@ -22,6 +24,7 @@ DECLARE
     total bigint := (SELECT sum((job ->> 'quote')::bigint) FROM jsonb_array_elements(p_jobs) AS job);
     waiting bigint := 0;
     busy bigint := 0;
+    own float := 0;
 BEGIN
     -- Submits of one user take turns from here on: what follows sees what the one before has committed.
     SELECT * INTO STRICT wallet FROM wallets WHERE user_id = p_user FOR UPDATE;
@@ -35,8 +38,9 @@ BEGIN
     END IF;
     IF p_room IS NOT NULL OR p_places > 0 THEN
         SELECT count(*) FILTER (WHERE status = 'pending'),
-               count(*) FILTER (WHERE status = 'in_progress' OR run_after <= clock_timestamp())
-        INTO waiting, busy FROM jobs WHERE user_id = p_user AND status IN ('pending', 'in_progress');
+               count(*) FILTER (WHERE status = 'in_progress' OR run_after <= clock_timestamp()),
+               coalesce(sum(CASE status WHEN 'pending' THEN run_seconds ELSE run_seconds / 2 END), 0)
+        INTO waiting, busy, own FROM jobs WHERE user_id = p_user AND status IN ('pending', 'in_progress');
     END IF;
     IF waiting + jsonb_array_length(p_jobs) > p_room THEN
         RETURN QUERY SELECT 'queue_full', waiting, NULL::uuid[], NULL::float[];
@@ -46,20 +50,25 @@ BEGIN
     RETURN QUERY
     WITH asked AS (
         SELECT *, sum(quote) OVER (ORDER BY n) - quote AS before, (busy + n > p_places) IS NOT TRUE AS rings,
-               eta_turn * coalesce((busy + n - 1) / nullif(p_places, 0), 0) AS later
+               coalesce((busy + n - 1) / nullif(p_places, 0), 0) AS turns,
+               own + sum(run_seconds) OVER (ORDER BY n) - run_seconds AS own_before
         FROM ROWS FROM (jsonb_to_recordset(p_jobs) AS (
             id uuid, posting uuid, priority text, model text, prompt text, parameters jsonb, quote bigint,
-            eta_p50 float, eta_p90 float, eta_turn float)) WITH ORDINALITY AS job (
-            id, posting, priority, model, prompt, parameters, quote, eta_p50, eta_p90, eta_turn, n)
+            eta_p50 float, eta_p90 float, eta_turn float, run_seconds float)) WITH ORDINALITY AS job (
+            id, posting, priority, model, prompt, parameters, quote,
+            eta_p50, eta_p90, eta_turn, run_seconds, n)
     ), drawn AS (  -- monthly credits first: they expire, purchased ones do not
         SELECT *, CASE WHEN p_metered THEN 0
-                       ELSE greatest(0, least(quote, wallet.monthly - before)) END AS monthly
+                       ELSE greatest(0, least(quote, wallet.monthly - before)) END AS monthly,
+                  CASE WHEN turns > 0 THEN greatest(eta_turn * turns, own_before / p_places - eta_p50)
+                       ELSE 0 END AS later
         FROM asked
     ), written AS (
         INSERT INTO jobs (id, user_id, kind, status, tier, priority, model, prompt, parameters,
-                          credits_quoted, attempt, failures, eta_p50, eta_p90, created_at, run_after, rung_at)
+                          credits_quoted, attempt, failures, eta_p50, eta_p90, run_seconds, created_at,
+                          run_after, rung_at)
         SELECT id, p_user, 'text2image', 'pending', p_tier, priority, model, prompt, parameters,
-               quote, 0, 0, eta_p50 + later, eta_p90 + later, p_now, clock_timestamp(),
+               quote, 0, 0, eta_p50 + later, eta_p90 + later, run_seconds, p_now, clock_timestamp(),
                CASE WHEN rings THEN clock_timestamp() END
         FROM drawn
     ), held AS (
@@ -91,6 +100,7 @@ END $$"""
 
 
 def upgrade() -> None:
+    op.add_column("jobs", sa.Column("run_seconds", sa.Float(), nullable=True))
     op.execute(ACCEPT_JOBS.replace(":hold", r"\:hold"))  # no parameter
     op.create_index(
         "ix_jobs_unrung",
@@ -103,3 +113,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_jobs_unrung", "jobs")
     op.execute("DROP FUNCTION accept_jobs")
+    op.drop_column("jobs", "run_seconds")
