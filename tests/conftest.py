@@ -12,8 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -64,6 +62,7 @@ from pingvas import cached, db, domains, migrations, settings  # noqa: E402
 from pingvas.billing import reconcile  # noqa: E402
 from pingvas.cli import programs  # noqa: E402
 from pingvas.cli.programs import Place, Program  # noqa: E402
+from pingvas.cli.rest import Client  # noqa: E402
 from pingvas.embedded import DataFolder, postgres, process  # noqa: E402
 from pingvas.embedded import redis as redis_server  # noqa: E402
 from pingvas.embedded.servers import forget_settings  # noqa: E402
@@ -196,19 +195,13 @@ class Stack:
     def wait_ready(self) -> None:
         """Wait until the API says it is ready."""
         deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
+        client = Client(self.url)
+        while not client.ready():
             dead = next((name for name, child in self._children.items() if child.poll() is not None), None)
             if dead or time.monotonic() > deadline:
                 log = process.tail(self._place.folder.log(dead or "api"), 40)
                 pytest.fail(f"{dead or 'api'} did not start:\n{log}")
             time.sleep(0.1)
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as response:
-                return bool(response.status == 200)
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
 
 
 @pytest.fixture(scope="session")

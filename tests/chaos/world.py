@@ -8,8 +8,6 @@ import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -21,6 +19,7 @@ import psutil  # type: ignore[import-untyped]
 from pingvas import domains, migrations
 from pingvas.cli import programs
 from pingvas.cli.programs import Place, Program
+from pingvas.cli.rest import Client
 from pingvas.embedded import DataFolder, postgres, process
 from pingvas.embedded import redis as redis_server
 from pingvas.embedded.servers import forget_settings
@@ -147,17 +146,11 @@ class World:
     def wait_ready(self) -> None:
         """Wait until the API says it is ready."""
         deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
+        client = Client(self.url)
+        while not client.ready():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the API is not ready:\n{process.tail(self.folder.log('api'), 30)}")
             time.sleep(0.1)
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as response:
-                return bool(response.status == 200)
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
 
     def stop_programs(self) -> None:
         """Ask all programs to end."""
