@@ -59,14 +59,19 @@ def sqlalchemy_url(url: str) -> str:
     return f"postgresql+psycopg://{url.partition('://')[2]}"
 
 
+def _url() -> str:
+    url = settings.get().database_url
+    if not url:
+        raise settings.SettingsError("DATABASE_URL: not set, and no embedded server runs on this data folder")
+    return url
+
+
 @cache
 def engine() -> Engine:
     """Return this process's engine, with a connection pool that notices dead connections."""
     config = settings.get()
-    if not config.database_url:
-        raise settings.SettingsError("DATABASE_URL: not set, and no embedded server runs on this data folder")
     return create_engine(
-        sqlalchemy_url(config.database_url),
+        sqlalchemy_url(_url()),
         pool_size=config.database_pool_size,
         max_overflow=config.database_pool_size,
         pool_pre_ping=True,
@@ -112,7 +117,7 @@ def query(sql: LiteralString, values: Mapping[str, Any]) -> Sequence[Any]:
 
 @cache
 def _statements() -> Statements:
-    return Statements(settings.get().database_url.replace("+psycopg", "", 1), CONNECT)
+    return Statements(_url().replace("+psycopg", "", 1), CONNECT)
 
 
 def close() -> None:
