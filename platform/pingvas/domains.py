@@ -3,6 +3,7 @@
 from importlib import import_module
 
 from pingvas.accounts.register import AFTER_REGISTER
+from pingvas.billing import plans
 from pingvas.billing.wallets import open_wallet
 
 MODELS = (
@@ -19,7 +20,12 @@ MODELS = (
 
 
 def load() -> None:
-    """Import every table and connect the domains; doing it again changes nothing."""
+    """Import every table, connect the domains and check the price list; doing it again changes nothing.
+
+    Raises:
+        SettingsError: the price list cannot be used.
+    """
+    plans.prices()
     for name in MODELS:
         import_module(name)
     if open_wallet not in AFTER_REGISTER:

@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     )
     url_seconds: int = Field(900, ge=1, le=604_800, description="Life of a presigned picture URL.")
 
+    plans_file: Path | None = Field(None, description="Price list; empty: the one that is shipped.")
+
     access_token_seconds: int = Field(900, ge=60, description="Life of an access token.")
     refresh_token_seconds: int = Field(30 * 86_400, ge=3_600, description="Life of a refresh token.")
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="Largest request body (413 above it).")

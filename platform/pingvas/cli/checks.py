@@ -92,14 +92,12 @@ def _device(device: dict[str, Any]) -> str:
 
 def plan_table() -> Finding:
     """The plans."""
-    from pydantic import ValidationError
-
     from pingvas.billing import plans
 
     try:
         return Finding("plans", "ok", ", ".join(tier.value for tier in plans.table()))
-    except (ValidationError, ValueError) as error:
-        return Finding("plans", "wrong", str(error).replace("\n", " "), "correct billing/plans.toml")
+    except settings.SettingsError as error:
+        return Finding("plans", "wrong", str(error), f"correct the file of {settings.variable('plans_file')}")
 
 
 def embedded_servers() -> Finding:
