@@ -1,5 +1,6 @@
 """Every setting, read from the environment and nowhere else. A bad value names itself at start."""
 
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
 
+# No pattern and no `*`: flask-cors would take either for a regular expression that lets more in.
+_ORIGIN = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:[1-9][0-9]{0,4})?")
+MIN_SECRET = 32
+_DISTINCT = 8  # of 32 random hexadecimal digits, fewer differ once in 28 million
+_PLACEHOLDER = re.compile(
+    r"change.?(me|this|it)|placeholder|replace.?(me|this)|insert.?your|your.?(secret|key)|x{6}|example|"
+    r"secret.?key.?here|not.?(so.?)?secret|insecure|password|12345678",
+    re.IGNORECASE,
+)
 _REDIS, _RABBITMQ = ("redis", "rediss"), ("amqp", "amqps")
 
 
@@ -28,6 +38,9 @@ class Settings(BaseSettings):
         env_prefix="PINGVAS_", extra="ignore", frozen=True, populate_by_name=True
     )
 
+    development: bool = Field(
+        False, description="Allows what must never happen to customers: `PINGVAS_FAULT`, weak secrets."
+    )
     data_dir: Path = Field(Path("var"), description="Folder of embedded servers, pictures, keys and logs.")
     secret_key: SecretStr = Field(
         SecretStr(""), description="Signs sessions and tokens; 32 characters or more."
@@ -38,6 +51,10 @@ class Settings(BaseSettings):
 
     trusted_proxies: int = Field(
         0, ge=0, le=10, description="Reverse proxies in front that set `X-Forwarded-*`; 0: none is believed."
+    )
+
+    cors_origins: str = Field(
+        "", description="Sites whose pages may call the API with a token: `https://app.example.com,…`."
     )
 
     database_url: str = Field(
@@ -121,14 +138,27 @@ class Settings(BaseSettings):
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING, ERROR."
     )
-    development: bool = Field(
-        False, description="Allows what must never happen to customers: `PINGVAS_FAULT`."
-    )
     fault: str = Field(
         "",
         pattern="^([a-z]+:[1-9][0-9]*)?$",
         description="`stored:3`: the process kills itself as it passes that point of a job a third time.",
     )
+
+    @field_validator("secret_key", mode="after")
+    @classmethod
+    def _not_guessable(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        text = secret.get_secret_value()
+        if text and not info.data.get("development"):
+            _check_secret(text)
+        return secret
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, text: str) -> str:
+        for origin in _listed(text):
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin such as https://app.example.com")
+        return text
 
     @field_validator("database_url")
     @classmethod
@@ -165,6 +195,11 @@ class Settings(BaseSettings):
         return fault
 
     @property
+    def cors_list(self) -> list[str]:
+        """Origins whose pages may read answers."""
+        return _listed(self.cors_origins)
+
+    @property
     def events_url(self) -> str:
         """Redis URL of the event streams."""
         return self.redis_url or self.broker_url
@@ -173,6 +208,17 @@ class Settings(BaseSettings):
 def is_rabbitmq(url: str) -> bool:
     """Whether a broker's URL is RabbitMQ's; else it is Redis's."""
     return url.partition("://")[0] in _RABBITMQ
+
+
+def _check_secret(text: str) -> None:
+    if len(text) < MIN_SECRET:
+        raise ValueError(f"{MIN_SECRET} random characters or more are needed")
+    if _PLACEHOLDER.search(text) or len(set(text)) < _DISTINCT:
+        raise ValueError("this is a placeholder; make one: openssl rand -hex 32")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _of_scheme(url: str, *schemes: str) -> str:

@@ -82,10 +82,20 @@ def test_a_forged_cookie_is_401(app: Flask) -> None:
     assert client.get("/api/v1/auth/me").status_code == 401
 
 
-@pytest.mark.parametrize("secret", ["", "short"])
+@pytest.mark.parametrize(
+    "secret",
+    ["", "short", "change-me-change-me-change-me-change-me", "a" * 64, "your-secret-key-goes-in-here-please"],
+)
 @pytest.mark.usefixtures("fresh_settings")
-def test_a_short_secret_stops_the_start(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+def test_a_short_or_placeholder_secret_stops_the_start(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
     monkeypatch.setenv("PINGVAS_SECRET_KEY", secret)
     forget_settings()
     with pytest.raises(settings.SettingsError, match="PINGVAS_SECRET_KEY"):
         create_app()
+
+
+@pytest.mark.usefixtures("fresh_settings")
+def test_a_developer_may_use_a_weak_secret(monkeypatch: pytest.MonkeyPatch, database: str) -> None:
+    monkeypatch.setenv("PINGVAS_SECRET_KEY", "change-me")
+    monkeypatch.setenv("PINGVAS_DEVELOPMENT", "true")
+    assert create_app().secret_key == "change-me"

@@ -68,6 +68,17 @@ def test_a_creating_call_documents_everything(spec: dict[str, Any]) -> None:
     )
 
 
+def test_what_helps_with_an_error_is_documented(spec: dict[str, Any]) -> None:
+    members = spec["components"]["schemas"]["Problem"]["properties"]
+    assert {"required", "available", "limit", "errors", "request_id"} <= set(members)
+
+
+def test_counted_answers_document_their_limits(spec: dict[str, Any]) -> None:
+    accepted = spec["paths"]["/api/v1/generate"]["post"]["responses"]["202"]
+    assert {"RateLimit", "RateLimit-Policy", "X-Request-Id"} <= set(accepted["headers"])
+    assert "RateLimit" not in spec["paths"]["/healthz"]["get"]["responses"]["200"]["headers"]
+
+
 def test_models_are_strict_and_have_examples(spec: dict[str, Any]) -> None:
     body = spec["components"]["schemas"]["RegisterBody"]
     assert body["additionalProperties"] is False

@@ -34,6 +34,13 @@ from pingvas.web.parsing import list_fields
 Json = dict[str, Any]
 Mode = Literal["validation", "serialization"]
 _REF = "#/components/schemas/{model}"
+_LIMITS: Json = {
+    "RateLimit": {"description": "What is left, by limit.", "schema": {"type": "string"}},
+    "RateLimit-Policy": {
+        "description": "The limits that this call counts for.",
+        "schema": {"type": "string"},
+    },
+}
 _COOKIE_AUTH: Json = {"sessionCookie": []}
 _PROBLEM: Json = {
     "type": "object",
@@ -46,6 +53,19 @@ _PROBLEM: Json = {
         "detail": {"type": "string"},
         "code": {"type": "string", "description": "Stable and machine-readable."},
         "request_id": {"type": "string"},
+        "required": {
+            "type": ["integer", "string"],
+            "description": "Credits that are needed (INSUFFICIENT_CREDITS); lowest plan (TIER_REQUIRED).",
+        },
+        "available": {"type": "integer", "description": "With INSUFFICIENT_CREDITS: credits there are."},
+        "limit": {"type": "integer", "description": "With RATE_LIMITED and QUEUE_FULL: how many may be."},
+        "required_scope": {"type": "string", "description": "With FORBIDDEN: what the API key lacks."},
+        "model": {"type": "string", "description": "With NO_WORKER: the model that nobody can run."},
+        "checks": {
+            "type": "object",
+            "description": "Of `/readyz`: each part by name.",
+            "additionalProperties": {"type": "string"},
+        },
         "errors": {
             "type": "array",
             "description": "With VALIDATION: what is wrong where.",
@@ -130,8 +150,8 @@ def _describe(method: str, operation: Json, contract: Contract, refs: dict[type[
     elif contract.consumes:
         operation["requestBody"] = {"required": True, "content": {contract.consumes: {}}}
     operation["responses"] = {
-        str(contract.status): _success(contract, refs),
-        **{str(status): _other(contract, status, refs) for status in contract.also},
+        str(contract.status): _success(contract, method, refs),
+        **{str(status): _other(contract, method, status, refs) for status in contract.also},
         **_problems(contract, method, has_path),
     }
     operation["security"] = [] if contract.public else [{"bearerAuth": []}, _COOKIE_AUTH]
@@ -182,8 +202,10 @@ def _header_parameters(contract: Contract) -> Iterator[Json]:
         }
 
 
-def _success(contract: Contract, refs: dict[type[BaseModel], Json]) -> Json:
+def _success(contract: Contract, method: str, refs: dict[type[BaseModel], Json]) -> Json:
     headers: Json = {request_id.HEADER: {"schema": {"type": "string"}}}
+    if contract.limit != "none" and (method != "get" or not contract.public):
+        headers |= _LIMITS
     if contract.idempotent:
         headers[idempotency.REPLAYED] = {"schema": {"const": "true"}}
     if contract.reply and issubclass(contract.reply, Page):
@@ -198,8 +220,8 @@ def _success(contract: Contract, refs: dict[type[BaseModel], Json]) -> Json:
     return answer
 
 
-def _other(contract: Contract, status: int, refs: dict[type[BaseModel], Json]) -> Json:
-    answer = _success(contract, refs) | {"description": contract.also[status]}
+def _other(contract: Contract, method: str, status: int, refs: dict[type[BaseModel], Json]) -> Json:
+    answer = _success(contract, method, refs) | {"description": contract.also[status]}
     if status == 204 or status >= 300:
         answer.pop("content", None)
     return answer
@@ -241,8 +263,7 @@ def _problem(kinds: dict[str, type[PingvasError]]) -> Json:
     if any(kind.status in (429, 503) for kind in kinds.values()):
         answer["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
     if any(kind.status == 429 for kind in kinds.values()):
-        text = {"schema": {"type": "string"}}
-        answer["headers"] |= {"RateLimit": text, "RateLimit-Policy": text}
+        answer["headers"] |= _LIMITS
     return answer
 
 
