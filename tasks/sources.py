@@ -8,15 +8,21 @@ from gpu_worker.request import ModelSource
 from pingvas.catalog import entries
 
 
+class ModelRemoved(ModelUnavailable):
+    """The model left the catalogue after the job was accepted; nothing is broken."""
+
+    code = "MODEL_REMOVED"
+
+
 def of(slug: str) -> ModelSource:
     """Return the source of a model.
 
     Raises:
-        ModelUnavailable: the catalogue no longer has it.
+        ModelRemoved: the catalogue no longer has it.
     """
     entry = entries.find(slug)
     if entry is None:
-        raise ModelUnavailable(f"The catalogue no longer has a model {slug!r}.")
+        raise ModelRemoved(f"The catalogue no longer has a model {slug!r}.")
     if entry.location == "builtin:tiny":
         return replace(BUILTIN_TINY, slug=slug)
     return ModelSource(slug=slug, location=entry.location, family=entry.family)

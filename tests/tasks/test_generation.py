@@ -14,6 +14,7 @@ from pingvas import db
 from pingvas.accounts.register import register
 from pingvas.billing import reconcile
 from pingvas.jobs import submit
+from pingvas.jobs.dead_letters.models import DeadLetter
 from pingvas.jobs.models import Job
 from pingvas.jobs.submit import Order
 from tasks import worker
@@ -70,5 +71,6 @@ def test_a_model_that_left_the_catalogue_fails_the_job_at_once() -> None:
     generate_image(str(job_id))
     with db.transaction() as session:
         job = session.get_one(Job, job_id)
-        assert (job.status, job.error_code, job.attempt) == ("failed", "MODEL_UNAVAILABLE", 1)
+        assert (job.status, job.error_code, job.attempt) == ("failed", "MODEL_REMOVED", 1)
+        assert session.get(DeadLetter, job_id) is None
         assert reconcile.problems(session) == {}

@@ -6,9 +6,10 @@ the row of the last run tells a second beat's tick from the next one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from pingvas import db
 
@@ -20,31 +21,45 @@ _LOCK = text("SELECT pg_try_advisory_lock(hashtextextended('beat:' || :task, 0))
 
 # Two beats that ring in turn are at most half a period apart, one way or the other.
 _BEGIN = text("""
-    INSERT INTO beat_runs AS last (task, period_seconds, started_at)
-    VALUES (:task, :period, clock_timestamp())
+    INSERT INTO beat_runs AS last (task, period_seconds, started_at, runs)
+    VALUES (:task, :period, clock_timestamp(), 1)
     ON CONFLICT (task) DO UPDATE
-    SET period_seconds = excluded.period_seconds, started_at = excluded.started_at, error = NULL
+    SET period_seconds = excluded.period_seconds, started_at = excluded.started_at, error = NULL,
+        runs = last.runs + 1
     WHERE last.started_at < excluded.started_at - make_interval(secs => :period / 2)""")
 
 _END = text("""
-    UPDATE beat_runs SET error = CAST(:error AS text),
-    finished_at = CASE WHEN CAST(:error AS text) IS NULL THEN clock_timestamp() ELSE finished_at END
-    WHERE task = :task""")
+    UPDATE beat_runs SET finished_at = clock_timestamp(), result = :result, error = NULL,
+    seconds = extract(epoch FROM clock_timestamp() - started_at) WHERE task = :task""").bindparams(
+    bindparam("result", type_=JSONB)
+)
+
+_FAIL = text("""
+    UPDATE beat_runs SET error = :error, errors = errors + 1,
+    seconds = extract(epoch FROM clock_timestamp() - started_at) WHERE task = :task""")
 
 _LAGS = text("""
     SELECT task, period_seconds, error,
-           extract(epoch FROM clock_timestamp() - coalesce(finished_at, started_at))::float AS seconds
+           extract(epoch FROM clock_timestamp() - coalesce(finished_at, started_at))::float AS seconds,
+           seconds AS took, runs, errors, result
     FROM beat_runs ORDER BY task""")
 
 
 @dataclass(frozen=True)
 class Lag:
-    """How long ago a scheduled task last ended well, or was first begun; `error` of its last run."""
+    """How long ago a scheduled task last ended well, or was first begun; `error` of its last run.
+
+    `took` is the last run's length in seconds, `runs` and `errors` count all there were, and `result` is what
+    the last one that ended well returned."""
 
     task: str
     period_seconds: float
     error: str | None
     seconds: float
+    took: float | None
+    runs: int
+    errors: int
+    result: Any
 
     @property
     def late(self) -> bool:
@@ -55,7 +70,7 @@ class Lag:
 def once(task: str, period_seconds: float, work: Callable[[], T]) -> T | None:
     """Run `work` unless it runs elsewhere or has run in this period; then return None.
 
-    Whatever `work` raises is written down and raised.
+    What `work` returns (JSON) or raises is written down; the latter is raised.
     """
     with db.engine().connect() as pooled:
         connection = pooled.execution_options(isolation_level="AUTOCOMMIT")
@@ -67,9 +82,9 @@ def once(task: str, period_seconds: float, work: Callable[[], T]) -> T | None:
         try:
             result = work()
         except Exception as error:
-            connection.execute(_END, {"task": task, "error": f"{type(error).__name__}: {error}"[:1_000]})
+            connection.execute(_FAIL, {"task": task, "error": f"{type(error).__name__}: {error}"[:1_000]})
             raise
-        connection.execute(_END, {"task": task, "error": None})
+        connection.execute(_END, {"task": task, "result": result})
         return result
 
 

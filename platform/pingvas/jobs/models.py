@@ -52,6 +52,7 @@ class Job(Base):
     `failures` counts the attempts that failed; one handed back by a leaving worker is not among them.
     `eta_p50` and `eta_p90` are the seconds until its start that were told when it was accepted.
     `run_seconds` is how long it was expected to run then.
+    `replay_of` is the failed job that this one is ordered again for.
     `rung_at` is when the job was last put on the broker; null while it waits for a free place there.
     """
 
@@ -72,6 +73,7 @@ class Job(Base):
             "run_after",
             postgresql_where="status = 'pending' AND rung_at IS NULL",
         ),
+        Index("ix_jobs_replay_of", "replay_of", unique=True, postgresql_where="replay_of IS NOT NULL"),
         Index("ix_jobs_open", "user_id", postgresql_where="status IN ('pending', 'in_progress')"),
     )
 
@@ -103,3 +105,4 @@ class Job(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
+    replay_of: Mapped[UUID | None]

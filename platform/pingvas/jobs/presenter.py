@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from pingvas import clock
 from pingvas.gallery.models import Image
@@ -30,8 +31,10 @@ def job_object(
     base_url: str,
     progress: dict[str, Any] | None = None,
     place: Place | None = None,
+    replayed_by: UUID | None = None,
 ) -> dict[str, Any]:
-    """Return a job as clients see it. `base_url` has no trailing slash; `place` is a waiting one's."""
+    """Return a job as clients see it. `base_url` has no trailing slash; `place` is a waiting one's,
+    `replayed_by` a failed one's."""
     pictures_of_job = [image_object(image, base_url) for image in images]
     return {
         "job_id": str(job.id),
@@ -55,6 +58,8 @@ def job_object(
         "error": _error(job),
         "error_message": job.error_detail,
         "reason": _reason(job),
+        "replay_of": job.replay_of and str(job.replay_of),
+        "replayed_by": replayed_by and str(replayed_by),
         "created_at": clock.rfc3339(job.created_at),
         "started_at": clock.rfc3339(job.started_at),
         "completed_at": clock.rfc3339(job.completed_at),

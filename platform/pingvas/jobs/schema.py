@@ -180,6 +180,8 @@ class JobReply(Reply):
     error: JobError | None
     error_message: str | None
     reason: str | None = Field(description="Why a failed or cancelled job has no pictures, in words.")
+    replay_of: str | None = Field(description="The failed job that this one is ordered again for.")
+    replayed_by: str | None = Field(description="Of a failed job: the one that was ordered again for it.")
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None

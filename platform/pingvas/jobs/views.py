@@ -145,9 +145,10 @@ def list_jobs(query: JobsQuery) -> Answer:
         jobs = session.scalars(paging.seek(own, query, by=(Job.id,))).all()
         images = pictures.of_jobs(session, [job.id for job in jobs])
         places = eta.of_jobs(session, jobs)
+        replays = finding.replays(session, jobs)
 
     def item(job: Job) -> JobReply:
-        return _reply(Found(job, images[job.id], places.get(job.id)))
+        return _reply(Found(job, images[job.id], places.get(job.id), replayed_by=replays.get(job.id)))
 
     return paging.page(jobs, query, by=(Job.id,), item=item)
 
@@ -170,7 +171,12 @@ def show(job_id: str) -> JobReply:
 
 def _reply(found: Found) -> JobReply:
     job = presenter.job_object(
-        found.job, found.images, base_url=base_url(), progress=found.progress, place=found.place
+        found.job,
+        found.images,
+        base_url=base_url(),
+        progress=found.progress,
+        place=found.place,
+        replayed_by=found.replayed_by,
     )
     return JobReply.model_validate(job)
 

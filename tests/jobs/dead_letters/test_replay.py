@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pingvas import audit, clock, db
 from pingvas.billing import ledger
 from pingvas.errors import InsufficientCredits
+from pingvas.jobs import finding as jobs_finding
 from pingvas.jobs import lifecycle
 from pingvas.jobs.dead_letters import finding, replay
 from pingvas.jobs.dead_letters.finding import Filter
@@ -164,3 +165,12 @@ def test_letters_are_found_by_filter_and_previewed(user_id: UUID) -> None:
     assert finding.preview(ids) == finding.Preview(jobs=2, credits=20, cannot_pay=0)
     spend_all(user_id)
     assert finding.preview(ids).cannot_pay == 1
+
+
+def test_a_job_and_its_replay_name_each_other(user_id: UUID) -> None:
+    first = failed(user_id)
+    again = replay.replay(first, "an operator")
+    assert again is not None
+    assert jobs_finding.one(user_id, again).job.replay_of == first
+    assert jobs_finding.one(user_id, first).replayed_by == again
+    assert jobs_finding.one(user_id, again).replayed_by is None

@@ -8,7 +8,7 @@ WORKER_LOST: Final = "WORKER_LOST"
 POISON_LOSSES: Final = 2
 """A job that has cost so many workers does not get another one."""
 
-_CUSTOMERS_OWN: Final = frozenset({"INVALID_PARAMETERS"})
+_CUSTOMERS_OWN: Final = frozenset({"INVALID_PARAMETERS", "MODEL_REMOVED"})
 _REPLAY_SECONDS: Final = (60, 600, 3_600)
 
 
@@ -16,7 +16,8 @@ class Class(StrEnum):
     """Whose matter a dead letter is.
 
     Poison lost its workers; resource asked for more than a device or the time had; infrastructure failed
-    around the job; ours is everything else, a model of the catalogue that does not load for one.
+    around the job; ours is everything else, a model of the catalogue that does not load for one. A model that
+    left the catalogue is no dead letter: there is nothing to mend.
     """
 
     POISON = "poison"

@@ -22,6 +22,7 @@ class JobAttempt(Base):
     """One attempt that failed. Operators see it all; customers see the job's code and text only."""
 
     __tablename__ = "job_attempts"
+    __table_args__ = (Index("ix_job_attempts_ended_at", "ended_at"),)
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -47,6 +48,7 @@ class DeadLetter(Base):
         CheckConstraint("(state = 'replayed') = (replayed_as IS NOT NULL)", name="replayed_as"),
         Index("ix_dead_letters_open", "created_at", postgresql_where="state = 'open'"),
         Index("ix_dead_letters_due", "replay_after", postgresql_where="state = 'open'"),
+        Index("ix_dead_letters_closed", "closed_at", postgresql_where="state <> 'open'"),
     )
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)

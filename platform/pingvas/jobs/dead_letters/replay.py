@@ -67,6 +67,8 @@ def replay(job_id: UUID, actor: str) -> UUID | None:
         accepted = submit.submit(job.user_id, tier, _order(job))
         if accepted.credits > job.credits_quoted:
             raise PriceRose(f"Job {job_id} was quoted {job.credits_quoted} and now costs {accepted.credits}.")
+        again = update(Job).where(Job.id == accepted.job_id)
+        session.execute(again.values(replay_of=job_id))
         letter.replayed_as, letter.refusal = accepted.job_id, None
         _close(session, letter, State.REPLAYED, actor)
     return accepted.job_id
