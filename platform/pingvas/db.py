@@ -8,15 +8,17 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from typing import Any, LiteralString
+from uuid import UUID
 
-from sqlalchemy import DateTime, Engine, MetaData, create_engine
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy import Connection, DateTime, Engine, MetaData, create_engine, event
+from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction
 
-from pingvas import settings
+from pingvas import actors, settings
+from pingvas.actors import Actor
 from pingvas.statements import Statements, fetch
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,16 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {datetime: DateTime(timezone=True)}  # noqa: RUF012 (SQLAlchemy's own protocol)
+
+
+class _Session(Session):
+    """A session whose transactions know who acts."""
+
+
+@event.listens_for(_Session, "after_begin")
+def _begun(_: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    if not transaction.nested:
+        actors.begin(connection)
 
 
 @dataclass
@@ -87,7 +99,7 @@ def transaction() -> Iterator[Session]:
     if outer is not None:
         yield outer.session
         return
-    unit = _Unit(Session(engine(), expire_on_commit=False, autoflush=True))
+    unit = _Unit(_Session(engine(), expire_on_commit=False, autoflush=True))
     token = _current.set(unit)
     try:
         with unit.session, unit.session.begin():
@@ -96,6 +108,41 @@ def transaction() -> Iterator[Session]:
         _current.reset(token)
     for callback in unit.callbacks:
         _run(callback)
+
+
+def act_for(user_id: UUID | None) -> None:
+    """Let units of work of this context, the one in force included, see the rows of this user only.
+
+    It binds a process whose database role is `pingvas_api`; None shows it no user's rows.
+    """
+    _act(Actor(user_id))
+
+
+@contextmanager
+def acting_as_operator() -> Iterator[None]:
+    """Let units of work in the block, and the one in force, see and change every user's rows.
+
+    For views of `admin`, after the role check: the transaction takes on the database role `pingvas_admin`,
+    whose grants are others than the API's own. At the block's end it goes on as before.
+    """
+    before = actors.current.get()
+    _act(replace(before, operator=True))
+    try:
+        yield
+        unit = _current.get()
+        if unit is not None:
+            unit.session.flush()
+    finally:
+        _act(before)
+
+
+def _act(actor: Actor) -> None:
+    if actor == actors.current.get():
+        return
+    actors.current.set(actor)
+    unit = _current.get()
+    if unit is not None and unit.session.is_active:
+        actors.switch(unit.session.connection())
 
 
 def query(sql: LiteralString, values: Mapping[str, Any]) -> Sequence[Any]:
