@@ -17,6 +17,9 @@ beat_schedule = {
         settings.get().sweep_seconds, "tasks.control.sweep"
     ),
     "replay what the infrastructure failed": _every(30.0, "tasks.control.replay_dead_letters"),
+    "send mails that nobody was rung for, and those whose turn comes again": _every(
+        15.0, "tasks.control.send_mails"
+    ),
     "prove the books": _every(3_600.0, "tasks.control.reconcile"),
     "drop expired idempotency keys": _every(3_600.0, "tasks.control.expire_idempotency_keys"),
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from beat_schedule import beat_schedule
-from pingvas import beats, db
+from pingvas import beats, db, mail
 from pingvas.billing import reconcile as books
 from pingvas.jobs import sweep as jobs_sweep
 from pingvas.jobs.dead_letters import replay
@@ -40,6 +40,15 @@ def sweep() -> dict[str, Any]:
 def replay_dead_letters() -> dict[str, Any]:
     """Order again what failed through no fault of the job, when its delay has passed."""
     return replay.replay_due().__dict__
+
+
+@app.task(name="tasks.control.send_mails")
+def send_mails(rung: bool = False) -> int | None:
+    """Deliver the outbox: on beat's tick once a period, and at once when a new mail rings."""
+    if rung:
+        return mail.deliver()
+    name = "tasks.control.send_mails"
+    return beats.once(name, _PERIODS[name], mail.deliver)
 
 
 @_scheduled

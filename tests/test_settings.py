@@ -21,6 +21,7 @@ def test_the_table_in_the_docs_is_the_code() -> None:
         ("PINGVAS_LOG_LEVEL", "LOUD"),
         ("DATABASE_URL", "mysql://nowhere/db"),
         ("BROKER_URL", "not a url"),
+        ("PINGVAS_SMTP_URL", "http://mail.example.com"),
     ],
 )
 def test_a_bad_value_names_its_variable(

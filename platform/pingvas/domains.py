@@ -1,15 +1,19 @@
 """All domains at once: their tables, and what one does when another asks for it."""
 
+from functools import partial
 from importlib import import_module
 
+from pingvas import mail
 from pingvas.accounts.register import AFTER_REGISTER
 from pingvas.billing import plans
 from pingvas.billing.wallets import open_wallet
+from pingvas.jobs.dispatch import errands
 
 MODELS = (
     "pingvas.audit.models",
     "pingvas.beats.models",
     "pingvas.web.models",
+    "pingvas.mail.models",
     "pingvas.accounts.models",
     "pingvas.billing.models",
     "pingvas.catalog.models",
@@ -17,6 +21,8 @@ MODELS = (
     "pingvas.jobs.models",
     "pingvas.jobs.dead_letters.models",
 )
+
+_deliver_mails = partial(errands.call, "tasks.control.send_mails", rung=True)
 
 
 def load() -> None:
@@ -30,3 +36,5 @@ def load() -> None:
         import_module(name)
     if open_wallet not in AFTER_REGISTER:
         AFTER_REGISTER.append(open_wallet)
+    if _deliver_mails not in mail.AFTER_SEND:
+        mail.AFTER_SEND.append(_deliver_mails)

@@ -44,6 +44,14 @@ class Forbidden(PingvasError):
     code, status, title = "FORBIDDEN", 403, "This is not allowed"
 
 
+class SecondFactorRequired(Forbidden):
+    code, title = "SECOND_FACTOR_REQUIRED", "This needs the second factor"
+
+
+class StepUpRequired(Forbidden):
+    code, title = "STEP_UP_REQUIRED", "This needs a fresh proof of the second factor"
+
+
 class TierRequired(Forbidden):
     code, title = "TIER_REQUIRED", "Your plan does not include this"
 

@@ -49,6 +49,17 @@ class Settings(BaseSettings):
         "", description="Address that clients use; empty: taken from each request, and events carry paths."
     )
 
+    web_url: str = Field(
+        "",
+        description="Address of the pages that links in mails lead to; empty: mails carry codes only.",
+    )
+    smtp_url: SecretStr = Field(
+        SecretStr(""),
+        description="Mail server, `smtp://user:password@host:port`, `starttls://` or `smtps://`; "
+        "empty: mails go to the control worker's log.",
+    )
+    mail_from: str = Field("Pingvas <pingvas@localhost>", description="Sender of mails.")
+
     trusted_proxies: int = Field(
         0, ge=0, le=10, description="Reverse proxies in front that set `X-Forwarded-*`; 0: none is believed."
     )
@@ -94,6 +105,9 @@ class Settings(BaseSettings):
 
     plans_file: Path | None = Field(None, description="Price list; empty: the one that is shipped.")
 
+    secret_key_previous: SecretStr = Field(
+        SecretStr(""), description="The secret key before the present one: still verifies, signs nothing."
+    )
     access_token_seconds: int = Field(900, ge=60, description="Life of an access token.")
     refresh_token_seconds: int = Field(30 * 86_400, ge=3_600, description="Life of a refresh token.")
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="Largest request body (413 above it).")
@@ -144,7 +158,7 @@ class Settings(BaseSettings):
         description="`stored:3`: the process kills itself as it passes that point of a job a third time.",
     )
 
-    @field_validator("secret_key", mode="after")
+    @field_validator("secret_key", "secret_key_previous", mode="after")
     @classmethod
     def _not_guessable(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
         text = secret.get_secret_value()
@@ -164,6 +178,12 @@ class Settings(BaseSettings):
     @classmethod
     def _postgres(cls, url: str) -> str:
         return _of_scheme(url, "postgresql", "postgres", "postgresql+psycopg")
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp(cls, url: SecretStr) -> SecretStr:
+        _of_scheme(url.get_secret_value(), "smtp", "starttls", "smtps")
+        return url
 
     @field_validator("broker_url")
     @classmethod

@@ -1,5 +1,6 @@
 """From credentials to a principal: the loaders that `web.auth` calls."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +12,14 @@ from pingvas.web.auth import KEY_SCOPES, Principal
 _BY_KEY = """
     SELECT users.id, email, tier, role, suspended_at, api_keys.id AS key_id, scopes, last_used_at
     FROM api_keys JOIN users ON users.id = api_keys.user_id
-    WHERE key_hash = %(hash)s AND revoked_at IS NULL"""
+    WHERE key_hash = %(hash)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > %(now)s)"""
 
 _BY_SIGN_IN = """
-    SELECT id, email, tier, role, suspended_at FROM users WHERE id = %(user)s AND EXISTS (
-        SELECT FROM refresh_tokens AS family WHERE family_id = %(family)s AND family.user_id = users.id
-        AND revoked_at IS NULL AND expires_at > %(now)s)"""
+    SELECT users.id, email, tier, role, suspended_at, second_factor_at, stepped_up_at
+    FROM sign_ins JOIN users ON users.id = sign_ins.user_id
+    WHERE sign_ins.id = %(family)s AND user_id = %(user)s AND ended_at IS NULL AND expires_at > %(now)s"""
+
+STEPPED_UP = timedelta(minutes=10)
 
 
 def by_token(text: str) -> Principal | None:
@@ -45,7 +48,15 @@ def by_session(stored: str) -> Principal | None:
 def of(signed_in: tokens.SignIn) -> Principal:
     """Return the principal of a sign-in that has just been made in a browser."""
     user = signed_in.user
-    return Principal(user.id, user.email, user.tier, user.role, "session", sign_in=signed_in.family_id)
+    return Principal(
+        user.id,
+        user.email,
+        user.tier,
+        user.role,
+        "session",
+        sign_in=signed_in.family_id,
+        second_factor=signed_in.second_factor,
+    )
 
 
 def by_key(text: str) -> Principal | None:
@@ -56,17 +67,25 @@ def by_key(text: str) -> Principal | None:
     """
     if not text.startswith(keys.MARK):
         return None
-    rows = db.query(_BY_KEY, {"hash": keys.digest(text)})
+    rows = db.query(_BY_KEY, {"hash": keys.digest(text), "now": clock.now()})
     if not rows:
         return None
     row = rows[0]
     keys.note_use(row.key_id, row.last_used_at)
-    return _principal(row, "key", scopes=KEY_SCOPES & frozenset(row.scopes))
+    scopes = KEY_SCOPES & frozenset(row.scopes)
+    return _principal(row, "key", scopes=scopes, second_factor="admin" in scopes)
 
 
 def _signed_in(user_id: UUID, family_id: UUID, via: Any) -> Principal | None:
-    rows = db.query(_BY_SIGN_IN, {"user": user_id, "family": family_id, "now": clock.now()})
-    return _principal(rows[0], via, sign_in=family_id) if rows else None
+    now = clock.now()
+    rows = db.query(_BY_SIGN_IN, {"user": user_id, "family": family_id, "now": now})
+    if not rows:
+        return None
+    proved, again = rows[0].second_factor_at, rows[0].stepped_up_at
+    stepped_up = proved is not None and again is not None and again > now - STEPPED_UP
+    return _principal(
+        rows[0], via, sign_in=family_id, second_factor=proved is not None, stepped_up=stepped_up
+    )
 
 
 def _principal(row: Any, via: Any, **more: Any) -> Principal:

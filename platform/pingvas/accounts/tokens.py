@@ -1,13 +1,14 @@
 """Signed-in people: short-lived access tokens (JWT) and rotating refresh tokens.
 
-A sign-in is a *family* of refresh tokens. Using one makes the next. One used twice was copied, and as
-nobody can tell the thief from the owner, the whole family ends (RFC 9700, section 4.14.2).
+A sign-in (a row of `sign_ins`) is a *family* of refresh tokens. Using one makes the next.
+One used twice was copied, and as nobody can tell the thief from the owner, the whole family ends
+(RFC 9700, section 4.14.2).
 """
 
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +16,8 @@ import jwt
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from pingvas import clock, db, ids, settings
-from pingvas.accounts.models import RefreshToken, User
+from pingvas import clock, db, ids, secret_keys, settings
+from pingvas.accounts.models import RefreshToken, SignInRow, User
 from pingvas.errors import Forbidden, Unauthorized
 
 _ALGORITHM = "HS256"
@@ -33,6 +34,7 @@ class SignIn:
     access_token: str
     refresh_token: str
     expires_in: int
+    second_factor: bool
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,36 @@ class Claims:
     family_id: UUID
 
 
-def sign_in(session: Session, user: User) -> SignIn:
-    """Start a family for `user`.
+@dataclass(frozen=True)
+class Origin:
+    """Where a sign-in comes from, for its owner to recognise it."""
+
+    address: str | None = None
+    user_agent: str | None = None
+
+
+def sign_in(
+    session: Session, user: User, *, second_factor: bool = False, origin: Origin | None = None
+) -> SignIn:
+    """Start a family for `user`; with `second_factor`, it has just been proved.
 
     Raises:
         Forbidden: the account is suspended.
     """
-    return _next(session, user, ids.new())
+    now, whence = clock.now(), origin or Origin()
+    row = SignInRow(
+        id=ids.new(),
+        user_id=user.id,
+        created_at=now,
+        expires_at=_expiry(),
+        second_factor_at=now if second_factor else None,
+        stepped_up_at=now if second_factor else None,
+        address=whence.address,
+        user_agent=whence.user_agent,
+    )
+    session.add(row)
+    session.flush()
+    return _next(session, user, row)
 
 
 def refresh(token: str) -> SignIn:
@@ -62,11 +87,12 @@ def refresh(token: str) -> SignIn:
     with db.transaction() as session:
         found = select(RefreshToken).where(RefreshToken.token_hash == _digest(token)).with_for_update()
         row = session.scalar(found)
-        if row is None or row.revoked_at is not None or row.expires_at <= clock.now():
+        family = session.get_one(SignInRow, row.family_id) if row else None
+        if row is None or family is None or family.ended_at is not None or row.expires_at <= clock.now():
             raise Unauthorized("The refresh token is not valid or has expired")
         if row.used_at is None:
             row.used_at = clock.now()
-            return _next(session, session.get_one(User, row.user_id), row.family_id)
+            return _next(session, session.get_one(User, row.user_id), family)
         end_family(session, row.family_id)
     # After the commit: raised inside, it would undo the revocation.
     raise Unauthorized("The refresh token was used before; sign in again")
@@ -81,41 +107,57 @@ def end(session: Session, token: str) -> None:
 
 def end_family(session: Session, family_id: UUID) -> None:
     """End a sign-in: its refresh tokens, access tokens and session cookie are refused from now on."""
-    open_ones = (RefreshToken.family_id == family_id, RefreshToken.revoked_at.is_(None))
-    session.execute(update(RefreshToken).where(*open_ones).values(revoked_at=clock.now()))
+    this = (SignInRow.id == family_id, SignInRow.ended_at.is_(None))
+    session.execute(update(SignInRow).where(*this).values(ended_at=clock.now()))
+
+
+def end_all(session: Session, user_id: UUID, *, but: UUID | None = None) -> None:
+    """End every sign-in of a user, save `but`."""
+    theirs = [SignInRow.user_id == user_id, SignInRow.ended_at.is_(None)]
+    if but is not None:
+        theirs.append(SignInRow.id != but)
+    session.execute(update(SignInRow).where(*theirs).values(ended_at=clock.now()))
 
 
 def read(token: str) -> Claims | None:
     """Return what an access token says, or None if it is none of ours or has expired."""
-    try:
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            _secret(),
-            algorithms=[_ALGORITHM],  # pinned: the header's own choice is the attacker's
-            options={
-                "require": _CLAIMS,
-                "verify_exp": False,
-                "verify_iat": False,
-            },
-        )
-    except jwt.InvalidTokenError:
+    claims = next(filter(None, (_decode(token, key) for key in secret_keys.accepted())), None)
+    if claims is None:
         return None
     if claims.get("typ") != _TYPE or claims["exp"] <= clock.now().timestamp():
         return None
     return Claims(UUID(claims["sub"]), UUID(claims["sid"]))
 
 
-def _next(session: Session, user: User, family_id: UUID) -> SignIn:
+def _decode(token: str, key: str) -> dict[str, Any] | None:
+    options: Any = {"require": _CLAIMS, "verify_exp": False, "verify_iat": False}
+    try:
+        # The algorithm is pinned: the header's own choice is the attacker's.
+        return jwt.decode(token, key, algorithms=[_ALGORITHM], options=options)
+    except jwt.InvalidTokenError:
+        return None
+
+
+def _next(session: Session, user: User, family: SignInRow) -> SignIn:
     if user.suspended_at is not None:
         raise Forbidden("This account is suspended")
     config = settings.get()
     token = secrets.token_urlsafe(32)
-    expires = clock.now() + timedelta(seconds=config.refresh_token_seconds)
+    family.last_used_at, family.expires_at = clock.now(), _expiry()
+    hashed = _digest(token)
     session.add(
-        RefreshToken(user_id=user.id, family_id=family_id, token_hash=_digest(token), expires_at=expires)
+        RefreshToken(user_id=user.id, family_id=family.id, token_hash=hashed, expires_at=family.expires_at)
     )
-    access = _access_token(user.id, family_id, config.access_token_seconds)
-    return SignIn(user, family_id, access, token, config.access_token_seconds)
+    access = _access_token(user.id, family.id, config.access_token_seconds)
+    return SignIn(user, family.id, access, token, config.access_token_seconds, _proved(family))
+
+
+def _proved(family: SignInRow) -> bool:
+    return family.second_factor_at is not None
+
+
+def _expiry() -> datetime:
+    return clock.now() + timedelta(seconds=settings.get().refresh_token_seconds)
 
 
 def _access_token(user_id: UUID, family_id: UUID, seconds: int) -> str:
@@ -128,11 +170,7 @@ def _access_token(user_id: UUID, family_id: UUID, seconds: int) -> str:
         "jti": secrets.token_urlsafe(12),
         "typ": _TYPE,
     }
-    return jwt.encode(claims, _secret(), algorithm=_ALGORITHM)
-
-
-def _secret() -> str:
-    return settings.get().secret_key.get_secret_value()
+    return jwt.encode(claims, secret_keys.current(), algorithm=_ALGORITHM)
 
 
 def _digest(token: str) -> bytes:

@@ -15,22 +15,27 @@ from flask import Flask, Request, Response, after_this_request, current_app, g, 
 from flask.sessions import SecureCookieSessionInterface
 from flask_login import LoginManager, login_user, logout_user  # type: ignore[import-untyped]
 
-from pingvas import settings
-from pingvas.errors import Forbidden, Unauthorized
+from pingvas import secret_keys, settings
+from pingvas.errors import Forbidden, SecondFactorRequired, StepUpRequired, Unauthorized
 
-Scope = Literal["read", "generate", "write", "account"]
-ALL_SCOPES: frozenset[Scope] = frozenset({"read", "generate", "write", "account"})
+Scope = Literal["read", "generate", "write", "billing", "admin", "account"]
+ALL_SCOPES: frozenset[Scope] = frozenset({"read", "generate", "write", "billing", "admin", "account"})
 KEY_SCOPES: frozenset[Scope] = ALL_SCOPES - {"account"}
 """What an API key may be given: a leaked key must not be able to make further keys."""
 
 CSRF_COOKIE = "csrf_token"
 CSRF_HEADER = "X-CSRF-Token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_TRUSTED = frozenset({"admin", "operator"})
 
 
 @dataclass(frozen=True)
 class Principal:
-    """The account that a request acts for; `sign_in` names the sign-in (token family) it came from."""
+    """The account that a request acts for; `sign_in` names the sign-in (token family) it came from.
+
+    `second_factor`: the sign-in has proved it; a key with the scope `admin` was made by one that had.
+    `stepped_up`: the sign-in has proved it again within the last ten minutes, which a key never can.
+    """
 
     id: UUID
     email: str
@@ -39,6 +44,8 @@ class Principal:
     via: Literal["token", "key", "session"]
     scopes: frozenset[Scope] = ALL_SCOPES
     sign_in: UUID | None = None
+    second_factor: bool = False
+    stepped_up: bool = False
 
 
 BearerLoader = Callable[[str], Principal | None]
@@ -67,12 +74,13 @@ def init_app(app: Flask, *, bearer: Sequence[BearerLoader], by_session: SessionL
         SettingsError: the secret key is missing.
     """
     config = settings.get()
-    secret = config.secret_key.get_secret_value()
+    secret, *previous = secret_keys.accepted()
     if not secret:
         name = settings.variable("secret_key")
         raise settings.SettingsError(f"{name}: {settings.MIN_SECRET} random characters or more are needed")
     app.config.update(
         SECRET_KEY=secret,
+        SECRET_KEY_FALLBACKS=previous,
         SESSION_COOKIE_NAME="pingvas_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
@@ -129,6 +137,32 @@ def check(principal: Principal, scope: Scope) -> None:
         raise Forbidden(f"This API key lacks the scope {scope!r}", required_scope=scope)
     if principal.via == "session" and request.method not in _SAFE:
         check_csrf()
+
+
+def check_role(principal: Principal, *roles: str) -> None:
+    """See that the account has one of `roles`, and that admins and operators signed in with a second factor.
+
+    Raises:
+        Forbidden: it has none of them, or the key lacks the scope `admin`.
+        SecondFactorRequired: the sign-in did not prove a second factor.
+    """
+    if principal.role not in roles:
+        raise Forbidden("Your account's role does not allow this")
+    if principal.role in _TRUSTED:
+        if "admin" not in principal.scopes:
+            raise Forbidden("This API key lacks the scope 'admin'", required_scope="admin")
+        if not principal.second_factor:
+            raise SecondFactorRequired("Sign in with your second factor; without one, enrol it first")
+
+
+def check_stepped_up(principal: Principal) -> None:
+    """See that the second factor was proved within the last ten minutes (`POST /auth/step-up`).
+
+    Raises:
+        StepUpRequired: it was not; an API key cannot.
+    """
+    if not principal.stepped_up:
+        raise StepUpRequired("Prove your second factor again with POST /api/v1/auth/step-up")
 
 
 def check_csrf() -> None:

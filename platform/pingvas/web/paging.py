@@ -25,7 +25,7 @@ from pydantic import Field
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from pingvas import settings
+from pingvas import secret_keys
 from pingvas.errors import Invalid
 from pingvas.web.parsing import problem
 from pingvas.web.schema import Answer, Query, Reply
@@ -125,8 +125,9 @@ def _spell(raw: bytes) -> str:
 
 def _mac(text: bytes) -> bytes:
     # Bound to the list, so that a cursor of another one is refused instead of compared with other columns.
-    secret = settings.get().secret_key.get_secret_value()
-    return hmac.digest(f"cursor {request.path} {secret}".encode(), text, hashlib.sha256)[:_MAC_BYTES]
+    return hmac.digest(f"cursor {request.path} {secret_keys.current()}".encode(), text, hashlib.sha256)[
+        :_MAC_BYTES
+    ]
 
 
 _TYPES: dict[str, Callable[[Any], Any]] = {"t": datetime.fromisoformat, "u": UUID, "v": lambda value: value}
