@@ -6,6 +6,7 @@ from importlib import import_module
 from pingvas import mail
 from pingvas.accounts.register import AFTER_REGISTER
 from pingvas.billing import plans
+from pingvas.billing.lemonsqueezy import variants
 from pingvas.billing.wallets import open_wallet
 from pingvas.jobs.dispatch import errands
 
@@ -16,6 +17,8 @@ MODELS = (
     "pingvas.mail.models",
     "pingvas.accounts.models",
     "pingvas.billing.models",
+    "pingvas.billing.subscriptions.models",
+    "pingvas.billing.lemonsqueezy.models",
     "pingvas.catalog.models",
     "pingvas.gallery.models",
     "pingvas.jobs.models",
@@ -29,9 +32,10 @@ def load() -> None:
     """Import every table, connect the domains and check the price list; doing it again changes nothing.
 
     Raises:
-        SettingsError: the price list cannot be used.
+        SettingsError: the price list or the list of variants cannot be used.
     """
     plans.prices()
+    variants.check()
     for name in MODELS:
         import_module(name)
     if open_wallet not in AFTER_REGISTER:

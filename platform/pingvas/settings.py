@@ -108,6 +108,24 @@ class Settings(BaseSettings):
     secret_key_previous: SecretStr = Field(
         SecretStr(""), description="The secret key before the present one: still verifies, signs nothing."
     )
+
+    lemonsqueezy_api_key: SecretStr = Field(
+        SecretStr(""), description="Key of Lemon Squeezy's API; empty: nothing is sold."
+    )
+    lemonsqueezy_store_id: str = Field("", pattern="^[0-9]*$", description="The store.")
+    lemonsqueezy_webhook_secret: SecretStr = Field(
+        SecretStr(""), description="Signs webhooks; without it they are refused."
+    )
+    lemonsqueezy_variants: str = Field(
+        "",
+        description="What the store's variants are: `starter/month=11,starter/year=12,…,1000=21`.",
+    )
+    lemonsqueezy_url: str = Field(
+        "https://api.lemonsqueezy.com",
+        pattern="^https?://[^/]+$",
+        description="The API; another one for the stand-in only.",
+    )
+
     access_token_seconds: int = Field(900, ge=60, description="Life of an access token.")
     refresh_token_seconds: int = Field(30 * 86_400, ge=3_600, description="Life of a refresh token.")
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="Largest request body (413 above it).")

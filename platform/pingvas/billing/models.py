@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pingvas import ids
@@ -11,13 +11,18 @@ from pingvas.db import Base
 
 
 class Wallet(Base):
-    """A user's running balances in credits: always the sum of that user's entries, never below zero."""
+    """A user's running balances in credits: always the sum of that user's entries, never below zero.
+
+    Months are counted from `anchor_at` (on the 31st: to the last day of shorter ones). `allocated` is what
+    was given for the present month and not taken back; `told_low_at` is when the user was told to be short.
+    """
 
     __tablename__ = "wallets"
     __table_args__ = (
         CheckConstraint("monthly >= 0", name="monthly"),
         CheckConstraint("purchased >= 0", name="purchased"),
         CheckConstraint("held >= 0", name="held"),
+        Index("ix_wallets_resets_at", "resets_at"),
     )
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
@@ -26,6 +31,9 @@ class Wallet(Base):
     held: Mapped[int] = mapped_column(BigInteger, default=0)
     last_reset_at: Mapped[datetime]
     resets_at: Mapped[datetime]
+    anchor_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    allocated: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    told_low_at: Mapped[datetime | None]
 
 
 class LedgerTransaction(Base):
@@ -45,6 +53,7 @@ class LedgerTransaction(Base):
     amount: Mapped[int] = mapped_column(BigInteger)
     balance_after: Mapped[int] = mapped_column(BigInteger)
     description: Mapped[str] = mapped_column(Text, default="")
+    actor: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[datetime]
 
 
@@ -59,7 +68,7 @@ class LedgerEntry(Base):
             name="account",
         ),
         CheckConstraint(
-            "account IN ('monthly', 'purchased', 'held', 'receivable', 'grants', 'revenue')",
+            "account IN ('monthly', 'purchased', 'held', 'receivable', 'grants', 'sales', 'revenue')",
             name="known_account",
         ),
         Index("ix_ledger_entries_user_id_account", "user_id", "account"),
@@ -77,7 +86,8 @@ class Hold(Base):
     """Credits set aside for a job: open while `settled_at` is null, then released, and perhaps captured.
 
     `quote` is the most the job may cost. A prepaid hold has monthly + purchased = quote; a metered one
-    (unlimited plans) sets nothing aside and is charged to the user's receivable.
+    (unlimited plans) sets nothing aside and is charged to the user's receivable. `lapsed`: its
+    monthly credits are of a month that has ended; what is not captured of them expires.
     """
 
     __tablename__ = "holds"
@@ -94,5 +104,6 @@ class Hold(Base):
     monthly: Mapped[int] = mapped_column(BigInteger)
     purchased: Mapped[int] = mapped_column(BigInteger)
     captured: Mapped[int | None] = mapped_column(BigInteger)
+    lapsed: Mapped[bool] = mapped_column(default=False, server_default="false")
     created_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]

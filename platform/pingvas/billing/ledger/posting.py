@@ -12,23 +12,40 @@ from uuid import UUID
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from pingvas import clock, db, ids
-from pingvas.billing.models import Hold, LedgerEntry, LedgerTransaction, Wallet
-from pingvas.errors import InsufficientCredits, Invalid, NotFound
+from pingvas import clock, ids
+from pingvas.billing.models import LedgerEntry, LedgerTransaction, Wallet
+from pingvas.errors import InsufficientCredits, NotFound
 
 
 class Account(StrEnum):
-    """Accounts of a user (the first four) and of the platform."""
+    """Accounts of a user (the first four) and of the platform.
+
+    `grants` is what was given less what has expired, `sales` what was bought less what was refunded.
+    """
 
     MONTHLY = "monthly"
     PURCHASED = "purchased"
     HELD = "held"
     RECEIVABLE = "receivable"
     GRANTS = "grants"
+    SALES = "sales"
     REVENUE = "revenue"
 
 
-MAX_GRANT = 10**12
+class Type(StrEnum):
+    """What a transaction is, as the statement shows it; docs/billing.md has the entries of each."""
+
+    MONTHLY_ALLOCATION = "monthly_allocation"
+    PURCHASE = "purchase"
+    HOLD = "hold"
+    RELEASE = "release"
+    GENERATION = "generation"
+    API_CALL = "api_call"
+    EXPIRY = "expiry"
+    REFUND = "refund"
+    ADJUSTMENT = "adjustment"
+
+
 OF_USER = frozenset({Account.MONTHLY, Account.PURCHASED, Account.HELD, Account.RECEIVABLE})
 IN_WALLET = (Account.MONTHLY, Account.PURCHASED, Account.HELD)
 Legs = Mapping[Account, int]
@@ -86,8 +103,11 @@ def post(
     *,
     job_id: UUID | None = None,
     description: str = "",
+    actor: str | None = None,
 ) -> bool:
     """Post one transaction; False when this business key has been posted before.
+
+    `actor` is who did it by hand.
 
     Raises:
         ValueError: the legs do not sum to zero.
@@ -112,6 +132,7 @@ def post(
             amount=after.spendable - before.spendable + legs.get(Account.RECEIVABLE, 0),
             balance_after=after.spendable,
             description=description,
+            actor=actor,
             created_at=clock.now(),
         )
     )
@@ -137,106 +158,3 @@ def _moved(session: Session, user_id: UUID, before: Balances, legs: Legs) -> Bal
     if after != before:
         session.execute(update(Wallet).where(Wallet.user_id == user_id).values(**after.__dict__))
     return after
-
-
-def grant(
-    user_id: UUID,
-    amount: int,
-    *,
-    business_key: str,
-    type: str = "adjustment",  # noqa: A002 (the contract's name)
-    description: str = "",
-) -> bool:
-    """Give purchased credits (kept until used), or take them back with a negative amount.
-
-    Returns:
-        False when this business key has been posted before.
-
-    Raises:
-        Invalid: the amount is zero or beyond any wallet.
-        InsufficientCredits: more would be taken back than there is.
-    """
-    if not 0 < abs(amount) <= MAX_GRANT:
-        raise Invalid(f"A grant is 1 to {MAX_GRANT} credits, or as many below zero; not {amount}.")
-    with db.transaction() as session:
-        legs = {Account.PURCHASED: amount, Account.GRANTS: -amount}
-        return post(session, user_id, business_key, type, legs, description=description)
-
-
-def hold(session: Session, user_id: UUID, job_id: UUID, quote: int, *, metered: bool = False) -> None:
-    """Set a job's quote aside, monthly credits first; a metered user's hold sets nothing aside.
-
-    Raises:
-        InsufficientCredits: monthly + purchased are below the quote.
-    """
-    balances = lock(session, user_id)
-    monthly, purchased = (0, 0) if metered else draw(quote, balances.monthly, balances.purchased)
-    session.execute(
-        insert(Hold).values(
-            job_id=job_id,
-            user_id=user_id,
-            quote=quote,
-            monthly=monthly,
-            purchased=purchased,
-            created_at=clock.now(),
-        )
-    )
-    if monthly + purchased:
-        legs = {
-            Account.MONTHLY: -monthly,
-            Account.PURCHASED: -purchased,
-            Account.HELD: monthly + purchased,
-        }
-        post(
-            session, user_id, f"job:{job_id}:hold", "hold", legs, job_id=job_id, description="Held for a job"
-        )
-
-
-def settle(session: Session, job_id: UUID, cost: int) -> int:
-    """Close a job's hold: release all of it, then capture `cost` credits, never above the quote.
-
-    Both happen in the caller's unit of work, so no other spender can come between them. Returns what
-    was captured; a hold that is settled already is left alone and its captured amount returned.
-
-    Raises:
-        NotFound: the job has no hold.
-    """
-    owner = session.scalar(select(Hold.user_id).where(Hold.job_id == job_id))
-    if owner is None:
-        raise NotFound(f"Job {job_id} has no hold.")
-    lock(session, owner)
-    held = session.scalars(select(Hold).where(Hold.job_id == job_id).with_for_update()).one()
-    if held.settled_at is not None:
-        return held.captured or 0
-    cost = max(0, min(cost, held.quote))
-    if held.monthly + held.purchased:
-        _release(session, held)
-    if cost:
-        _capture(session, held, cost)
-    held.captured, held.settled_at = cost, clock.now()
-    session.flush()
-    return cost
-
-
-def _release(session: Session, held: Hold) -> None:
-    legs = {
-        Account.HELD: -held.monthly - held.purchased,
-        Account.MONTHLY: held.monthly,
-        Account.PURCHASED: held.purchased,
-    }
-    key = f"job:{held.job_id}:release"
-    post(
-        session, held.user_id, key, "release", legs, job_id=held.job_id, description="Hold of a job released"
-    )
-
-
-def _capture(session: Session, held: Hold, cost: int) -> None:
-    if held.monthly + held.purchased:
-        monthly, purchased = draw(cost, held.monthly, held.purchased)
-        legs = {Account.MONTHLY: -monthly, Account.PURCHASED: -purchased, Account.REVENUE: cost}
-    else:
-        # An unlimited plan pays by invoice: what the user owes is a negative receivable.
-        legs = {Account.RECEIVABLE: -cost, Account.REVENUE: cost}
-    key = f"job:{held.job_id}:capture"
-    text = f"{cost} GPU second{'s' if cost > 1 else ''}"
-    post(session, held.user_id, key, "generation", legs, job_id=held.job_id, description=text)

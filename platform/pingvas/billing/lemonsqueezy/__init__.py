@@ -1,0 +1,1 @@
+"""Lemon Squeezy, the shop: checkouts, the customer portal, webhooks that are stored before they are read."""

@@ -1,0 +1,99 @@
+"""Resets that are due, in chunks of one statement each."""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import text
+
+from pingvas import clock, db
+from pingvas.billing import plans
+from pingvas.billing.subscriptions import changes
+
+CHUNK: Final = 20_000
+
+# One statement does a chunk: what is left of a month expires, the plan's credits are given.
+# Whatever number of months was missed, there is one grant, for the month that `now` is in (`months.month`).
+# A wallet that somebody has locked is left for the next round. Keys are those of `wallets.month_key`.
+_CHUNK = text(
+    """
+    WITH due AS MATERIALIZED (
+        SELECT w.user_id, w.monthly, w.purchased, w.anchor_at AT TIME ZONE 'UTC' AS anchor, plan.credits
+        FROM wallets w
+        JOIN users ON users.id = w.user_id
+        JOIN unnest(CAST(:tiers AS text[]), CAST(:credits AS bigint[])) AS plan (tier, credits)
+            ON plan.tier = users.tier
+        WHERE w.resets_at <= :now
+        ORDER BY w.user_id LIMIT :most FOR UPDATE OF w SKIP LOCKED
+    ), counted AS (
+        SELECT *, greatest(0, (extract(year FROM today) - extract(year FROM anchor)) * 12
+                              + extract(month FROM today) - extract(month FROM anchor))::int AS months
+        FROM due, (SELECT CAST(:now AS timestamptz) AT TIME ZONE 'UTC') AS clock (today)
+    ), begun AS (
+        SELECT *, months - (months > 0 AND anchor + make_interval(months => months) > today)::int AS number
+        FROM counted
+    ), work AS MATERIALIZED (
+        SELECT user_id, monthly, purchased, credits,
+               anchor + make_interval(months => number) AS starts,
+               (anchor + make_interval(months => number + 1)) AT TIME ZONE 'UTC' AS next,
+               uuidv7() AS expiry, uuidv7() AS allocation
+        FROM begun
+    ), reset AS (
+        UPDATE wallets SET monthly = work.credits, allocated = work.credits, last_reset_at = :now,
+                           resets_at = work.next
+        FROM work WHERE wallets.user_id = work.user_id
+    ), lines AS (
+        INSERT INTO ledger_transactions
+            (id, business_key, type, user_id, amount, balance_after, description, created_at)
+        SELECT expiry, format('reset|%s|%s|expiry', user_id, to_char(starts, 'YYYY-MM-DD"T"HH24|MI')),
+               'expiry', user_id, -monthly, purchased, 'Monthly credits expired', :now
+        FROM work WHERE monthly > 0
+        UNION ALL
+        SELECT allocation, format('reset|%s|%s', user_id, to_char(starts, 'YYYY-MM-DD"T"HH24|MI')),
+               'monthly_allocation', user_id, credits, purchased + credits, 'Credits of the month', :now
+        FROM work WHERE credits > 0
+    ), legs AS (
+        INSERT INTO ledger_entries (transaction_id, user_id, account, amount)
+        SELECT leg.* FROM work, LATERAL (VALUES
+            (expiry, user_id, 'monthly', -monthly), (expiry, NULL, 'grants', monthly),
+            (allocation, user_id, 'monthly', credits), (allocation, NULL, 'grants', -credits)
+        ) AS leg (transaction_id, user_id, account, amount)
+        WHERE leg.amount <> 0
+    )
+    SELECT count(*) FROM work""".replace("|", r"\:")
+)
+
+
+# A statement of its own: the one above does not see holds that were made while it waited for its locks.
+_LAPSE = text("""
+    UPDATE holds SET lapsed = true FROM wallets
+    WHERE settled_at IS NULL AND holds.monthly > 0 AND NOT lapsed
+      AND wallets.user_id = holds.user_id AND wallets.xmin = pg_current_xact_id()\\:\\:xid""")
+
+
+def run(chunk: int = CHUNK) -> int:
+    """Begin the month of everybody whose month is over; return how many there were.
+
+    Plans that end or shrink with the month do so first. Each chunk is committed by itself: a run that is
+    killed has done some users wholly and the others not at all, and the next one goes on.
+    """
+    while changes.settle_due():
+        pass
+    total = 0
+    while number := reset_chunk(clock.now(), chunk):
+        total += number
+    return total
+
+
+def reset_chunk(now: datetime, most: int | None) -> int:
+    """Reset at most so many users (None: all) in one transaction; return how many."""
+    table = plans.table()
+    values = {
+        "tiers": [tier.value for tier in table],
+        "credits": [plan.monthly_credits for plan in table.values()],
+        "now": now,
+        "most": most,
+    }
+    with db.transaction() as session:
+        number = int(session.execute(_CHUNK, values).scalar_one())
+        session.execute(_LAPSE)
+    return number
