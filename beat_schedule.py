@@ -20,6 +20,8 @@ beat_schedule = {
     "send mails that nobody was rung for, and those whose turn comes again": _every(
         15.0, "tasks.control.send_mails"
     ),
+    "handle webhooks of the shop": _every(10.0, "tasks.control.handle_webhooks"),
+    "begin the months of accounts": _every(300.0, "tasks.control.reset_months"),
     "prove the books": _every(3_600.0, "tasks.control.reconcile"),
     "drop expired idempotency keys": _every(3_600.0, "tasks.control.expire_idempotency_keys"),
 }

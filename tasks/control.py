@@ -7,6 +7,8 @@ from typing import Any, Final
 from beat_schedule import beat_schedule
 from pingvas import beats, db, mail
 from pingvas.billing import reconcile as books
+from pingvas.billing import resets
+from pingvas.billing.lemonsqueezy import inbox
 from pingvas.jobs import sweep as jobs_sweep
 from pingvas.jobs.dead_letters import replay
 from pingvas.web import idempotency
@@ -49,6 +51,21 @@ def send_mails(rung: bool = False) -> int | None:
         return mail.deliver()
     name = "tasks.control.send_mails"
     return beats.once(name, _PERIODS[name], mail.deliver)
+
+
+@app.task(name="tasks.control.handle_webhooks")
+def handle_webhooks(rung: bool = False) -> dict[str, int] | None:
+    """Do what the shop's webhooks say: on beat's tick once a period, and at once when a new one rings."""
+    if rung:
+        return inbox.handle_due()
+    name = "tasks.control.handle_webhooks"
+    return beats.once(name, _PERIODS[name], inbox.handle_due)
+
+
+@_scheduled
+def reset_months() -> int:
+    """Begin the month of everybody whose month is over."""
+    return resets.run()
 
 
 @_scheduled

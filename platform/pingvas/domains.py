@@ -6,7 +6,7 @@ from importlib import import_module
 from pingvas import mail
 from pingvas.accounts.register import AFTER_REGISTER
 from pingvas.billing import plans
-from pingvas.billing.lemonsqueezy import variants
+from pingvas.billing.lemonsqueezy import inbox, variants
 from pingvas.billing.wallets import open_wallet
 from pingvas.jobs.dispatch import errands
 
@@ -26,6 +26,7 @@ MODELS = (
 )
 
 _deliver_mails = partial(errands.call, "tasks.control.send_mails", rung=True)
+_handle_webhooks = partial(errands.call, "tasks.control.handle_webhooks", rung=True)
 
 
 def load() -> None:
@@ -42,3 +43,5 @@ def load() -> None:
         AFTER_REGISTER.append(open_wallet)
     if _deliver_mails not in mail.AFTER_SEND:
         mail.AFTER_SEND.append(_deliver_mails)
+    if _handle_webhooks not in inbox.AFTER_STORE:
+        inbox.AFTER_STORE.append(_handle_webhooks)

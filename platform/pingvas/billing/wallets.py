@@ -72,7 +72,7 @@ def begin_month(session: Session, user_id: UUID, anchor: datetime, credits: int,
 
 
 def follow(session: Session, wallet: Wallet, anchor: datetime) -> None:
-    """Count a wallet's months from another anchor, if the provider bills on another day; none is cut short."""
+    """Count a wallet's months from another anchor, if it is billed on another day; none is cut short."""
     if wallet.anchor_at != anchor:
         wallet.anchor_at = anchor
         month = months.month(anchor, wallet.resets_at)
