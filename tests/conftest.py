@@ -50,6 +50,7 @@ os.environ |= {
     "PINGVAS_RING_AGAIN_SECONDS": "2",
     "PINGVAS_WORKER_GRACE_SECONDS": "2",
     "PINGVAS_LOGIN_ATTEMPTS": "10000",  # all tests come from one address
+    "PINGVAS_LOCKOUT_ATTEMPTS": "10000",
 }
 # The running stack has a database and a broker of its own: its workers and sweeps must not answer for the
 # rows that tests of single parts write.

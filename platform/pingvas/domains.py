@@ -4,10 +4,13 @@ from functools import partial
 from importlib import import_module
 
 from pingvas import mail
+from pingvas.accounts import one_time
 from pingvas.accounts.register import AFTER_REGISTER
+from pingvas.accounts.users import AFTER_SUSPEND
 from pingvas.billing import plans
 from pingvas.billing.lemonsqueezy import inbox, variants
 from pingvas.billing.wallets import open_wallet
+from pingvas.jobs.cancelling import cancel_all
 from pingvas.jobs.dispatch import errands
 
 MODELS = (
@@ -41,6 +44,9 @@ def load() -> None:
         import_module(name)
     if open_wallet not in AFTER_REGISTER:
         AFTER_REGISTER.append(open_wallet)
+    if cancel_all not in AFTER_SUSPEND:
+        AFTER_SUSPEND.append(cancel_all)
+    mail.PREPARE.update(one_time.MAILS)
     if _deliver_mails not in mail.AFTER_SEND:
         mail.AFTER_SEND.append(_deliver_mails)
     if _handle_webhooks not in inbox.AFTER_STORE:

@@ -32,6 +32,10 @@ class Unauthorized(PingvasError):
         super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="pingvas"'}, **extra)
 
 
+class ProviderRefused(PingvasError):
+    code, status, title = "PROVIDER_REFUSED", 401, "The sign-in at the provider did not succeed"
+
+
 class InvalidCredentials(Unauthorized):
     code, title = "INVALID_CREDENTIALS", "E-mail or password is wrong"
 
@@ -46,6 +50,10 @@ class Forbidden(PingvasError):
 
 class SecondFactorRequired(Forbidden):
     code, title = "SECOND_FACTOR_REQUIRED", "This needs the second factor"
+
+
+class EmailNotVerified(Forbidden):
+    code, title = "EMAIL_NOT_VERIFIED", "The e-mail address is not verified"
 
 
 class StepUpRequired(Forbidden):
@@ -88,6 +96,10 @@ class Invalid(PingvasError):
     """Semantically wrong input; `errors` lists `{loc, msg, type}` like pydantic does."""
 
     code, status, title = "VALIDATION", 422, "The request is not valid"
+
+
+class InvalidToken(Invalid):
+    code, title = "INVALID_TOKEN", "This token is not valid, was used, or has expired"
 
 
 class IdempotencyMismatch(Invalid):

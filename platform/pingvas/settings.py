@@ -131,10 +131,26 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="Largest request body (413 above it).")
     idempotency_seconds: int = Field(86_400, ge=60, description="How long an Idempotency-Key is remembered.")
 
+    oauth_google_id: str = Field("", description="Client id at Google; empty: no sign-in with Google.")
+    oauth_google_secret: SecretStr = Field(SecretStr(""), description="Goes with the client id.")
+    oauth_google_metadata_url: str = Field(
+        "https://accounts.google.com/.well-known/openid-configuration",
+        description="OpenID Connect discovery document of Google.",
+    )
+    oauth_discord_id: str = Field("", description="Client id at Discord; empty: no sign-in with Discord.")
+    oauth_discord_secret: SecretStr = Field(SecretStr(""), description="Goes with the client id.")
+    oauth_discord_url: str = Field("https://discord.com", description="Address of Discord.")
+
     login_attempts: int = Field(
         5, ge=0, description="Failed sign-ins an address may have in `PINGVAS_LOGIN_SECONDS`; 0: no limit."
     )
     login_seconds: int = Field(300, ge=1, description="Window in which failed sign-ins are counted.")
+    lockout_attempts: int = Field(
+        10,
+        ge=0,
+        description="Failed sign-ins in a row that cost an account no time, an address five times as many; "
+        "then each wait is double the last, 15 s to 15 min; 0: no lock-out.",
+    )
     anonymous_per_minute: int = Field(
         50, ge=0, description="Changes an address may ask for without signing in; 0: no limit."
     )

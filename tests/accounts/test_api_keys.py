@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy import select, text
 
 from pingvas import clock, db
+from pingvas.accounts import key_uses
 from pingvas.accounts.models import ApiKey
 
 Caller = Callable[..., tuple[int, Any]]
@@ -118,6 +119,7 @@ def test_use_is_noted_once_a_minute(program: Caller, monkeypatch: pytest.MonkeyP
         moment = start + timedelta(seconds=seconds)
         monkeypatch.setattr(clock, "now", lambda: moment)
         assert program("GET", "/auth/me")[0] == 200
+        key_uses.flush()
         return rows()[0].last_used_at
 
     start = clock.now()

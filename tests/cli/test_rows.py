@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from pingvas import db, migrations
-from pingvas.accounts import users
+from pingvas.accounts import login
 from tests.cli.conftest import Run, own_environment, run_command
 
 EMAIL = "ada@example.com"
@@ -22,14 +22,14 @@ def test_user_create_shows_a_password_once_that_works(pingvas: Run) -> None:
     done = pingvas("user", "create", EMAIL, "--tier", "pro", "--role", "admin")
     assert done.returncode == 0
     password = done.stdout.strip().rpartition(" ")[2]
-    user = users.authenticate(EMAIL, password)
+    user, _ = login.authenticate(EMAIL, password)
     assert (user.tier, user.role) == ("pro", "admin")
 
 
 def test_user_create_with_a_password_does_not_print_it(pingvas: Run) -> None:
     done = pingvas("user", "create", EMAIL, "--password", "correct horse battery")
     assert "correct horse" not in done.stdout + done.stderr
-    assert users.authenticate(EMAIL, "correct horse battery").email == EMAIL
+    assert login.authenticate(EMAIL, "correct horse battery")[0].email == EMAIL
 
 
 def test_an_address_twice_is_one_red_line(pingvas: Run) -> None:

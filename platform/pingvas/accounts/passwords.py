@@ -22,6 +22,11 @@ def matches(stored: str | None, password: str) -> bool:
     return stored is not None
 
 
+def is_outdated(stored: str) -> bool:
+    """Say whether a password is stored with other parameters than today's."""
+    return _hasher.check_needs_rehash(stored)
+
+
 @cache
 def _nobodys() -> str:
     return hash_of("the password of nobody")

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from pingvas import clock, db
-from pingvas.accounts import keys, tokens
+from pingvas.accounts import key_uses, keys, tokens
 from pingvas.errors import Forbidden
 from pingvas.web.auth import KEY_SCOPES, Principal
 
@@ -56,6 +56,7 @@ def of(signed_in: tokens.SignIn) -> Principal:
         "session",
         sign_in=signed_in.family_id,
         second_factor=signed_in.second_factor,
+        stepped_up=signed_in.second_factor,
     )
 
 
@@ -71,7 +72,7 @@ def by_key(text: str) -> Principal | None:
     if not rows:
         return None
     row = rows[0]
-    keys.note_use(row.key_id, row.last_used_at)
+    key_uses.note(row.key_id, row.last_used_at)
     scopes = KEY_SCOPES & frozenset(row.scopes)
     return _principal(row, "key", scopes=scopes, second_factor="admin" in scopes)
 

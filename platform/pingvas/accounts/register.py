@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from pingvas import db
 from pingvas.accounts import passwords
-from pingvas.accounts.models import ROLES, TIERS, User
+from pingvas.accounts.models import LANGUAGES, ROLES, TIERS, User
 from pingvas.errors import EmailTaken, Invalid
 
 AFTER_REGISTER: list[Callable[[Session, User], None]] = []
@@ -24,7 +24,13 @@ _EMAIL = re.compile(rf"(?=.{{1,64}}@){_LOCAL}@(?:{_LABEL}\.)+{_LABEL}")
 
 
 def register(
-    email: str, password: str, name: str | None = None, *, tier: str = "free", role: str = "user"
+    email: str,
+    password: str,
+    name: str | None = None,
+    *,
+    tier: str = "free",
+    role: str = "user",
+    language: str = "en",
 ) -> User:
     """Make an account and what hangs on it.
 
@@ -33,9 +39,21 @@ def register(
         EmailTaken: the address has an account, also if it got one this very moment.
     """
     email = normal_email(email)
-    _check(password, name, tier, role)
+    check_password(password)
     hashed = passwords.hash_of(password)
-    user = User(email=email, password_hash=hashed, name=name, tier=tier, role=role)
+    return open_account(
+        User(email=email, password_hash=hashed, name=name, tier=tier, role=role, language=language)
+    )
+
+
+def open_account(user: User) -> User:
+    """Make an account of a new row, and what hangs on it.
+
+    Raises:
+        Invalid: the name, tier, role or language is not acceptable.
+        EmailTaken: the address has an account, also if it got one this very moment.
+    """
+    _check(user)
     with db.transaction() as session:
         try:
             with session.begin_nested():
@@ -48,6 +66,16 @@ def register(
         for hook in AFTER_REGISTER:
             hook(session, user)
     return user
+
+
+def check_password(password: str) -> None:
+    """See that a password has an acceptable length.
+
+    Raises:
+        Invalid: it has not.
+    """
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise _wrong("password", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters are needed")
 
 
 def normal_email(text: str) -> str:
@@ -63,15 +91,12 @@ def normal_email(text: str) -> str:
     return email
 
 
-def _check(password: str, name: str | None, tier: str, role: str) -> None:
-    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        raise _wrong("password", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters are needed")
-    if name is not None and len(name) > MAX_NAME:
+def _check(user: User) -> None:
+    if user.name is not None and len(user.name) > MAX_NAME:
         raise _wrong("name", f"at most {MAX_NAME} characters")
-    if tier not in TIERS:
-        raise _wrong("tier", f"one of {', '.join(TIERS)}")
-    if role not in ROLES:
-        raise _wrong("role", f"one of {', '.join(ROLES)}")
+    for field, allowed in (("tier", TIERS), ("role", ROLES), ("language", LANGUAGES)):
+        if getattr(user, field) not in allowed:
+            raise _wrong(field, f"one of {', '.join(allowed)}")
 
 
 def _wrong(field: str, text: str) -> Invalid:

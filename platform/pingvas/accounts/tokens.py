@@ -21,8 +21,9 @@ from pingvas.accounts.models import RefreshToken, SignInRow, User
 from pingvas.errors import Forbidden, Unauthorized
 
 _ALGORITHM = "HS256"
-_TYPE = "access"
-_CLAIMS = ["sub", "sid", "exp", "iat", "jti"]
+_ACCESS, _CHALLENGE = "access", "challenge"
+_CLAIMS = ["sub", "exp", "iat", "jti", "typ"]
+_CHALLENGE_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,32 @@ def end_all(session: Session, user_id: UUID, *, but: UUID | None = None) -> None
 
 def read(token: str) -> Claims | None:
     """Return what an access token says, or None if it is none of ours or has expired."""
-    claims = next(filter(None, (_decode(token, key) for key in secret_keys.accepted())), None)
+    claims = _claims(token, _ACCESS)
+    return Claims(UUID(claims["sub"]), UUID(claims["sid"])) if claims else None
+
+
+def challenge(user_id: UUID) -> str:
+    """Return a token for somebody who has proved all but the second factor; good for five minutes."""
+    return _encode(_CHALLENGE, _CHALLENGE_SECONDS, sub=str(user_id))
+
+
+def read_challenge(token: str) -> UUID:
+    """Return whose sign-in waits for the second factor.
+
+    Raises:
+        Unauthorized: the challenge is none of ours or has expired.
+    """
+    claims = _claims(token, _CHALLENGE)
     if claims is None:
+        raise Unauthorized("The challenge is not valid or has expired; sign in again")
+    return UUID(claims["sub"])
+
+
+def _claims(token: str, kind: str) -> dict[str, Any] | None:
+    claims = next(filter(None, (_decode(token, key) for key in secret_keys.accepted())), None)
+    if claims is None or claims["typ"] != kind or claims["exp"] <= clock.now().timestamp():
         return None
-    if claims.get("typ") != _TYPE or claims["exp"] <= clock.now().timestamp():
-        return None
-    return Claims(UUID(claims["sub"]), UUID(claims["sid"]))
+    return claims
 
 
 def _decode(token: str, key: str) -> dict[str, Any] | None:
@@ -141,36 +162,29 @@ def _decode(token: str, key: str) -> dict[str, Any] | None:
 def _next(session: Session, user: User, family: SignInRow) -> SignIn:
     if user.suspended_at is not None:
         raise Forbidden("This account is suspended")
-    config = settings.get()
     token = secrets.token_urlsafe(32)
     family.last_used_at, family.expires_at = clock.now(), _expiry()
     hashed = _digest(token)
     session.add(
         RefreshToken(user_id=user.id, family_id=family.id, token_hash=hashed, expires_at=family.expires_at)
     )
-    access = _access_token(user.id, family.id, config.access_token_seconds)
-    return SignIn(user, family.id, access, token, config.access_token_seconds, _proved(family))
-
-
-def _proved(family: SignInRow) -> bool:
-    return family.second_factor_at is not None
+    seconds = settings.get().access_token_seconds
+    access = _encode(_ACCESS, seconds, sub=str(user.id), sid=str(family.id))
+    return SignIn(user, family.id, access, token, seconds, family.second_factor_at is not None)
 
 
 def _expiry() -> datetime:
     return clock.now() + timedelta(seconds=settings.get().refresh_token_seconds)
 
 
-def _access_token(user_id: UUID, family_id: UUID, seconds: int) -> str:
+def _encode(kind: str, seconds: int, **claims: str) -> str:
     now = int(clock.now().timestamp())
-    claims = {
-        "sub": str(user_id),
-        "sid": str(family_id),
-        "iat": now,
-        "exp": now + seconds,
-        "jti": secrets.token_urlsafe(12),
-        "typ": _TYPE,
-    }
-    return jwt.encode(claims, secret_keys.current(), algorithm=_ALGORITHM)
+    jti = secrets.token_urlsafe(12)
+    return jwt.encode(
+        {**claims, "iat": now, "exp": now + seconds, "jti": jti, "typ": kind},
+        secret_keys.current(),
+        algorithm=_ALGORITHM,
+    )
 
 
 def _digest(token: str) -> bytes:

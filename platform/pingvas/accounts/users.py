@@ -1,14 +1,18 @@
 """Find and change accounts."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from pingvas import db
-from pingvas.accounts import passwords
-from pingvas.accounts.models import TIERS, User
-from pingvas.errors import Invalid, InvalidCredentials, NotFound
+from pingvas import clock
+from pingvas.accounts import tokens
+from pingvas.accounts.models import ROLES, TIERS, User
+from pingvas.errors import Invalid, NotFound
+
+AFTER_SUSPEND: list[Callable[[Session, User], None]] = []
+"""Called in the transaction that suspends an account, in order."""
 
 
 def get(session: Session, user_id: UUID) -> User:
@@ -42,16 +46,43 @@ def set_tier(session: Session, user_id: UUID, tier: str) -> User:
     return user
 
 
-def authenticate(email: str, password: str) -> User:
-    """Return the account that address and password belong to; a suspended one as well.
+def set_role(session: Session, user_id: UUID, role: str) -> User:
+    """Give an account another role.
 
     Raises:
-        InvalidCredentials: they do not match. Unknown addresses get the same answer after the same work.
+        NotFound: there is no such account.
+        Invalid: there is no such role.
     """
-    with db.transaction() as session:
-        user = by_email(session, email)
-        stored = user.password_hash if user else None
-    # No transaction is open while argon2 works.
-    if not passwords.matches(stored, password) or user is None:
-        raise InvalidCredentials
+    if role not in ROLES:
+        raise Invalid(f"There is no role {role!r}; there are {', '.join(ROLES)}")
+    user = get(session, user_id)
+    user.role = role
+    return user
+
+
+def suspend(session: Session, user_id: UUID) -> User:
+    """Keep an account out: keys, tokens and sessions are refused from the commit on, its jobs are stopped.
+
+    Sign-ins end for good; keys work again when the account is restored.
+
+    Raises:
+        NotFound: there is no such account.
+    """
+    user = get(session, user_id)
+    user.suspended_at = user.suspended_at or clock.now()
+    tokens.end_all(session, user.id)
+    session.flush()
+    for hook in AFTER_SUSPEND:
+        hook(session, user)
+    return user
+
+
+def restore(session: Session, user_id: UUID) -> User:
+    """Let a suspended account in again.
+
+    Raises:
+        NotFound: there is no such account.
+    """
+    user = get(session, user_id)
+    user.suspended_at = None
     return user

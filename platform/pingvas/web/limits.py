@@ -64,7 +64,7 @@ def _rules(limit: Limit, principal: Principal | None) -> list[_Rule]:
     config = settings.get()
     rules = []
     if principal is None:
-        address = _address()
+        address = caller()
         if limit == "sign-in":
             rules.append(_Rule(Policy("sign-in", config.login_attempts, int(config.login_seconds)), address))
         # Whoever shares this machine is its developer, or all the world behind a proxy we were not told of.
@@ -79,6 +79,11 @@ def _rules(limit: Limit, principal: Principal | None) -> list[_Rule]:
         most = config.reads_per_minute if reads else config.writes_per_minute
         rules.append(_Rule(Policy("read" if reads else "write", most, MINUTE), str(principal.id)))
     return [rule for rule in rules if rule.policy.most > 0]
+
+
+def forgive() -> None:
+    """Do not count this call as a failed sign-in, whatever it answers."""
+    g.forgiven = True
 
 
 def _refusal(place: Taken) -> TooMany:
@@ -102,13 +107,14 @@ def _tell(response: Response) -> Response:
         response.headers["RateLimit"] = ", ".join(
             f'"{it.policy.name}";r={it.remaining};t={it.reset}' for it in taken
         )
+    good = response.status_code < 400 or g.get("forgiven", False)
     for place in taken:
-        if place.policy.name == "sign-in" and response.status_code < 400:
+        if place.policy.name == "sign-in" and good:
             windows.give_back(place)
     return response
 
 
-def _address() -> str:
+def caller() -> str:
     """Return the caller's address; of an IPv6 one the network of 64 bits, which is what one customer has."""
     text = request.remote_addr or ""
     try:
