@@ -11,6 +11,7 @@ from pingvas import db, domains, settings, storage
 from pingvas.accounts import principals
 from pingvas.accounts.views import bp as accounts
 from pingvas.billing import plans
+from pingvas.billing.lemonsqueezy.views import bp as payments
 from pingvas.billing.views import bp as billing
 from pingvas.catalog.views import bp as catalog
 from pingvas.gallery.views import bp as gallery
@@ -21,6 +22,7 @@ from pingvas.web import auth, docs, headers, health, limits, openapi, problem, r
 BLUEPRINTS = (
     accounts,
     billing,
+    payments,
     catalog,
     gallery,
     jobs,

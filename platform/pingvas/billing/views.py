@@ -2,10 +2,12 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import select
 
 from pingvas import db, ids
+from pingvas.accounts import users
 from pingvas.billing import plans, wallets
 from pingvas.billing.models import LedgerTransaction
 from pingvas.errors import NotFound
@@ -59,33 +61,48 @@ class PlanReply(Reply):
     features: dict[str, Any]
 
 
+class PackageReply(Reply):
+    """Credits that are bought once and kept; the price is in US dollars."""
+
+    package: str
+    credits: int
+    price: int
+
+
 class PlansReply(Reply):
-    """The plan table, highest first."""
+    """The plan table, highest first, and the packages of credits."""
 
     items: list[PlanReply]
+    packages: list[PackageReply]
+    api_call_credits: int
 
 
 @bp.get("/credits/balance")
 @endpoint(reply=BalanceReply)
 def own_balance() -> BalanceReply:
     """Show your credits"""
-    return _balance(auth.current())
+    user = auth.current()
+    return _balance(user.id, user.tier)
 
 
 @bp.get("/credits/balance/<user_id>")
 @endpoint(reply=BalanceReply, errors=(NotFound,))
 def balance(user_id: str) -> BalanceReply:
-    """Show the credits of an account (your own)"""
-    user = auth.current()
-    if ids.parse(user_id) != user.id:
+    """Show the credits of an account: your own, or any for an admin"""
+    asking, wanted = auth.current(), ids.parse(user_id)
+    if wanted == asking.id:
+        return _balance(asking.id, asking.tier)
+    if asking.role != "admin":
         raise NotFound
-    return _balance(user)
+    auth.check_role(asking, "admin")
+    with db.acting_as_operator(), db.transaction() as session:
+        return _balance(wanted, users.get(session, wanted).tier)
 
 
-def _balance(user: auth.Principal) -> BalanceReply:
-    plan = plans.of(user.tier)
+def _balance(user_id: UUID, tier: str) -> BalanceReply:
+    plan = plans.of(tier)
     with db.transaction() as session:
-        wallet = wallets.read(session, user.id)
+        wallet = wallets.read(session, user_id)
     return BalanceReply(
         balance=wallet.monthly + wallet.purchased,
         monthly=wallet.monthly,
@@ -142,7 +159,12 @@ def list_plans() -> PlansReply:
         )
         for tier, plan in plans.table().items()
     ]
-    return PlansReply(items=items)
+    prices = plans.prices()
+    packages = [
+        PackageReply(package=name, credits=package.credits, price=package.price)
+        for name, package in prices.packages.items()
+    ]
+    return PlansReply(items=items, packages=packages, api_call_credits=prices.api_call_credits)
 
 
 def _features(plan: plans.Plan) -> dict[str, Any]:
@@ -153,5 +175,6 @@ def _features(plan: plans.Plan) -> dict[str, Any]:
         "monthly_credits": plan.monthly_credits,
         "storage_bytes": plans.limit(plan.storage_bytes),
         "api_calls_per_month": plans.limit(plan.api_calls_per_month),
+        "generate_per_minute": plans.limit(plan.generate_per_minute),
         "features": plan.features,
     }

@@ -1,0 +1,36 @@
+"""Looking at a user's subscriptions."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from pingvas import clock
+from pingvas.billing.plans import Tier
+from pingvas.billing.subscriptions import decide
+from pingvas.billing.subscriptions.models import Subscription
+
+
+def latest(session: Session, user_id: UUID) -> Subscription | None:
+    """Return a user's subscription that counts: one that is not over, else the last one."""
+    query = select(Subscription).where(Subscription.user_id == user_id)
+    rows = session.scalars(query.order_by(Subscription.created_at.desc(), Subscription.id.desc())).all()
+    return max(rows, key=lambda row: row.phase != "ended", default=None)  # of several, the first
+
+
+def current(session: Session, user_id: UUID) -> Subscription | None:
+    """Return a user's subscription unless it is over."""
+    row = latest(session, user_id)
+    return None if row is None or row.phase == "ended" else row
+
+
+def following(row: Subscription) -> tuple[str, datetime] | None:
+    """Return the plan that is to come, and when; None where nothing is to change."""
+    if row.phase != "running":
+        return None
+    if row.status == "cancelled" and row.ends_at is not None:
+        return Tier.FREE, row.ends_at
+    now = clock.now()
+    in_force = decide.best(Tier(row.tier), Tier(row.best_tier), row.best_until, now)
+    return (row.tier, row.best_until) if in_force != row.tier else None
