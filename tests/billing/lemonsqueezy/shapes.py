@@ -14,7 +14,7 @@ YEARLY = {"starter": 12, "pro": 14, "studio": 16}
 
 
 def stamp(moment: datetime | None) -> str | None:
-    return moment and moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment else None
 
 
 def at(minutes: float) -> datetime:

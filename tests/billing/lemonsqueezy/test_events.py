@@ -3,6 +3,7 @@
 import random
 from datetime import timedelta
 from itertools import permutations
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -150,7 +151,7 @@ def test_refunds_in_parts_come_to_their_sum(books: Books) -> None:
     assert purchase() == (3_750, 0)
 
 
-LIFE = [
+LIFE: list[tuple[str, dict[str, Any]]] = [
     ("subscription_created", {"plan": "starter", "minutes": 0}),
     ("subscription_updated", {"plan": "starter", "minutes": 1}),
     ("subscription_plan_changed", {"plan": "studio", "minutes": 10}),

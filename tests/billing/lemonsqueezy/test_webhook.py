@@ -59,7 +59,7 @@ def test_the_same_one_many_times_at_once_counts_once(books: Books) -> None:
     for number in range(20):
         body = order("created", books.user_id, id_=number + 100)
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda _, body=body: (inbox.store(body), inbox.handle_due()), range(4)))  # type: ignore[misc]
+            list(pool.map(lambda _, body=body: (inbox.store(body), inbox.handle_due()), range(4)))
     inbox.handle_due()
     assert books.balances == (100, 20_000, 0)
     assert books.problems() == {}
