@@ -66,7 +66,10 @@ class Api:
     def sse(self, job_id: str, headers: dict[str, str] | None = None, query: str = "") -> Iterator["Sse"]:
         url = f"{self.url}/api/v1/jobs/{job_id}/events{query}"
         with httpx.stream("GET", url, headers=self.auth | (headers or {}), timeout=30) as response:
-            yield Sse(response)
+            stream = Sse(response)
+            if headers is None and not query and response.status_code == 200:
+                stream.begins(job_id)
+            yield stream
 
     def state(self) -> dict[str, int]:
         found: dict[str, int] = httpx.get(f"{self.url}/state").json()
@@ -95,6 +98,13 @@ class Sse:
             else:
                 fields = {}
         return None
+
+    def begins(self, job_id: str) -> None:
+        """Take the event that all streams begin with."""
+        event = self.next()
+        assert event is not None
+        assert event[:2] == ("0-1", "status")
+        assert event[2].items() >= {"job_id": job_id, "status": "pending", "attempt": 0}.items()
 
     def silence(self) -> None:
         """Return after the next keep-alive."""

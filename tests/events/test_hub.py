@@ -94,3 +94,27 @@ def test_one_doorbell_wakes_only_its_followers(events_url: str) -> None:
         await hub.stop()
 
     asyncio.run(scenario())
+
+
+def test_a_follower_who_leaves_in_the_middle_of_a_question_is_let_go(redis_url: str) -> None:
+    async def leave_after(turns: int, hub: Hub) -> bool:
+        async def follow() -> None:
+            await hub.newest(ids.new())
+            await asyncio.sleep(20)
+
+        follower = asyncio.create_task(follow())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        follower.cancel()
+        await asyncio.wait([follower], timeout=5)
+        return follower.cancelled()
+
+    async def scenario() -> list[bool]:
+        hub = Hub(redis_url)
+        hub.start()
+        try:
+            return [await leave_after(turns % 12, hub) for turns in range(60)]
+        finally:
+            await hub.stop()
+
+    assert all(asyncio.run(scenario()))

@@ -43,6 +43,7 @@ def test_from_the_first_event_to_the_last(api: "Api") -> None:
         assert headers["x-accel-buffering"] == "no"
         assert headers["x-request-id"] == "from-the-client"
         assert "etag" not in headers
+        stream.begins(job)
         assert stream.next() == (first, "status", {"status": "in_progress", "attempt": 1})
         second = progress(job, 1)
         assert stream.next() == (second, "progress", {"step": 1})
@@ -308,6 +309,7 @@ def test_a_garbled_position_means_the_start(api: "Api") -> None:
     first = begun(job)
     for garbled in ("nonsense", "99999999999999999999999", "-5", "1-1-1"):
         with api.sse(job, {"Last-Event-ID": garbled}) as stream:
+            stream.begins(job)
             event = stream.next()
             assert event is not None
             assert event[0] == first

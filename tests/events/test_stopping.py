@@ -1,5 +1,6 @@
 """A server that is told to stop stops, whoever is listening; and does so only then."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ def test_followers_are_let_go(api_of_its_own: "Api") -> None:
         connect(address, additional_headers=api.auth) as socket,
     ):
         assert stream.next() is not None
-        socket.recv()
+        assert [json.loads(socket.recv())["data"]["status"] for _ in range(2)] == ["pending", "in_progress"]
         answer = pool.submit(httpx.get, waiting, headers=api.auth | {"Prefer": "wait=50"}, timeout=60)
         while api.state()["followers"] < 3:
             pass

@@ -1,5 +1,6 @@
 """From credentials to a principal: the loaders that `web.auth` calls."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -7,17 +8,20 @@ from uuid import UUID
 from pingvas import clock, db
 from pingvas.accounts import key_uses, keys, tokens
 from pingvas.errors import Forbidden
+from pingvas.together import Together
 from pingvas.web.auth import KEY_SCOPES, Principal
 
 _BY_KEY = """
-    SELECT users.id, email, tier, role, suspended_at, api_keys.id AS key_id, scopes, last_used_at
+    SELECT key_hash, users.id, email, tier, role, suspended_at, api_keys.id AS key_id, scopes, last_used_at
     FROM api_keys JOIN users ON users.id = api_keys.user_id
-    WHERE key_hash = %(hash)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > %(now)s)"""
+    WHERE key_hash = ANY(%(hashes)s) AND revoked_at IS NULL
+    AND (expires_at IS NULL OR expires_at > %(now)s)"""
 
 _BY_SIGN_IN = """
-    SELECT users.id, email, tier, role, suspended_at, second_factor_at, stepped_up_at
+    SELECT sign_ins.id AS family_id, users.id, email, tier, role, suspended_at,
+           second_factor_at, stepped_up_at
     FROM sign_ins JOIN users ON users.id = sign_ins.user_id
-    WHERE sign_ins.id = %(family)s AND user_id = %(user)s AND ended_at IS NULL AND expires_at > %(now)s"""
+    WHERE sign_ins.id = ANY(%(families)s) AND ended_at IS NULL AND expires_at > %(now)s"""
 
 STEPPED_UP = timedelta(minutes=10)
 
@@ -68,28 +72,39 @@ def by_key(text: str) -> Principal | None:
     """
     if not text.startswith(keys.MARK):
         return None
-    rows = db.query(_BY_KEY, {"hash": keys.digest(text), "now": clock.now()})
-    if not rows:
+    row = _find_key(keys.digest(text))
+    if row is None:
         return None
-    row = rows[0]
     key_uses.note(row.key_id, row.last_used_at)
     scopes = KEY_SCOPES & frozenset(row.scopes)
     return _principal(row, "key", scopes=scopes, second_factor="admin" in scopes)
 
 
 def _signed_in(user_id: UUID, family_id: UUID, via: Any) -> Principal | None:
-    now = clock.now()
-    rows = db.query(_BY_SIGN_IN, {"user": user_id, "family": family_id, "now": now})
-    if not rows:
+    row = _find_sign_in(family_id)
+    if row is None or row.id != user_id:
         return None
-    proved, again = rows[0].second_factor_at, rows[0].stepped_up_at
-    stepped_up = proved is not None and again is not None and again > now - STEPPED_UP
-    return _principal(
-        rows[0], via, sign_in=family_id, second_factor=proved is not None, stepped_up=stepped_up
-    )
+    proved, again = row.second_factor_at, row.stepped_up_at
+    stepped_up = proved is not None and again is not None and again > clock.now() - STEPPED_UP
+    return _principal(row, via, sign_in=family_id, second_factor=proved is not None, stepped_up=stepped_up)
 
 
 def _principal(row: Any, via: Any, **more: Any) -> Principal:
     if row.suspended_at is not None:
         raise Forbidden("This account is suspended")
     return Principal(row.id, row.email, row.tier, row.role, via, **more)
+
+
+def _find_keys(hashes: Sequence[bytes]) -> list[Any]:
+    rows = {row.key_hash: row for row in db.query(_BY_KEY, {"hashes": list(hashes), "now": clock.now()})}
+    return [rows.get(each) for each in hashes]
+
+
+def _find_sign_ins(families: Sequence[UUID]) -> list[Any]:
+    values = {"families": list(families), "now": clock.now()}
+    rows = {row.family_id: row for row in db.query(_BY_SIGN_IN, values)}
+    return [rows.get(each) for each in families]
+
+
+_find_key: Together[bytes, Any] = Together(_find_keys)
+_find_sign_in: Together[UUID, Any] = Together(_find_sign_ins)

@@ -9,11 +9,17 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication
 
 from starlette.types import Receive, Scope, Send
+
+from pingvas.asgi.lane import Lane
+
+JOINED = frozenset({"/api/v1/generate", "/api/v1/generation/create"})
+"""POSTs that come by the hundred and ask only what can be asked together."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -36,9 +42,10 @@ class Answer:
 class Bridge:
     """Calls a WSGI application from an event loop.
 
-    At most `threads` requests are worked on at a time, the others wait. A request's body is read before
-    it takes a thread, up to `max_body` bytes; of a larger one the application sees the declared length
-    (or one byte more than it may have), so that it is the one to refuse it.
+    At most `threads` requests are worked on at a time, the others wait; those that can be joined share one
+    thread more. A request's body is read before it takes a thread, up to `max_body` bytes; of a larger one
+    the application sees the declared length (or one byte more than it may have), so that it is the one to
+    refuse it.
     """
 
     def __init__(self, app: WSGIApplication, threads: int, max_body: int) -> None:
@@ -46,6 +53,7 @@ class Bridge:
         self._max_body = max_body
         self._admitted = asyncio.Semaphore(MOST_IN_HAND)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flask")
+        self._lane = Lane("lane")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve an ASGI request."""
@@ -78,8 +86,11 @@ class Bridge:
     def close(self) -> None:
         """Take no more requests; those at work are finished."""
         self._pool.shutdown(wait=False)
+        self._lane.close()
 
     async def _run(self, scope: Scope, body: bytes, flush: Callable[[Answer], None] | None) -> Answer:
+        if _joins(scope):
+            return await self._lane.run(partial(_call, self._app, environ(scope, body), None))
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, _call, self._app, environ(scope, body), flush)
 
@@ -93,6 +104,13 @@ class Bridge:
             if not message.get("more_body", False):
                 break
         return bytes(body[: self._max_body + 1])
+
+
+def _joins(scope: Scope) -> bool:
+    """Tell whether a request may ride on the lane: with an `Idempotency-Key` it works in a transaction."""
+    if scope["path"] not in JOINED or scope["method"] != "POST":
+        return False
+    return all(name != b"idempotency-key" for name, _ in scope["headers"])
 
 
 def _call(app: WSGIApplication, env: dict[str, Any], flush: Callable[[Answer], None] | None) -> Answer:

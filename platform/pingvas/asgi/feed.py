@@ -11,7 +11,16 @@ from starlette.types import Receive
 from pingvas.asgi.internal import Job
 from pingvas.events import START, Event, of_job
 from pingvas.events.hub import Hub
-from pingvas.events.model import ENDED, beyond, following, is_beyond, is_later, is_of_another_stream
+from pingvas.events.model import (
+    ENDED,
+    FIRST,
+    beyond,
+    first,
+    following,
+    is_beyond,
+    is_later,
+    is_of_another_stream,
+)
 
 T = TypeVar("T")
 
@@ -56,10 +65,13 @@ async def job_events(
     telling = _Telling(after)
     read = after  # the position in the stream, which is not what was told once the stream was lost
     silences = 0
+    if after == START:
+        steps = job.get("progress", {}).get("total_steps", 0)
+        yield telling.event(first(job_id, steps))
     while job["status"] not in ENDED:
         newest = await hub.newest(job_id)
         read = _resume(read, newest)
-        if newest in (None, START) and not telling.knows(job):
+        if (silences or newest in (None, START)) and not telling.knows(job):
             yield telling.row(job)
         async with aclosing(hub.follow(job_id, read)) as stream:
             async for event in stream:
@@ -69,7 +81,7 @@ async def job_events(
                     if silences % hub.look_every == 0:
                         break
                     continue
-                if telling.place == START and event.type == "progress":
+                if telling.place == FIRST and event.type == "progress":
                     yield telling.row(job)  # what came before is gone
                 read = event.id
                 yield telling.event(event)
@@ -78,8 +90,6 @@ async def job_events(
             else:
                 return
         job = await look() or job
-        if job["status"] not in ENDED and not telling.knows(job):
-            yield telling.row(job)
     for told in _rest(telling, job, await hub.read(job_id, _resume(read, await hub.newest(job_id)))):
         yield told
 

@@ -4,14 +4,14 @@ The row in the database is the truth. A stream lives for a day and may be lost a
 it (`pingvas.events.hub`, `pingvas.asgi`) falls back to the row.
 """
 
-from pingvas.events.model import CHANNEL, START, Event, of_job, position, stream_key
-from pingvas.events.stream import begin, latest_progress, publish, read
+from pingvas.events.model import CHANNEL, START, Event, first, of_job, position, stream_key
+from pingvas.events.stream import latest_progress, publish, read
 
 __all__ = [
     "CHANNEL",
     "START",
     "Event",
-    "begin",
+    "first",
     "latest_progress",
     "of_job",
     "position",

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import redis
@@ -20,6 +20,8 @@ from pingvas.events.stream import parse
 _BACKOFF = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts to subscribe; the last one repeats
 _PING_SECONDS = 10.0
 _CONNECTIONS = 16
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ class Hub:
         if self._redis is None:
             return []
         try:
-            return parse(await self._redis.xrange(stream_key(job_id), min=f"({after}"))
+            return parse(await _cancellable(self._redis.xrange(stream_key(job_id), min=f"({after}")))
         except redis.RedisError as error:
             log.warning("events of job %s not read: %s", job_id, error)
             return []
@@ -100,7 +102,7 @@ class Hub:
         if self._redis is None:
             return None
         try:
-            found = parse(await self._redis.xrange(stream_key(job_id), min=place, max=place))
+            found = parse(await _cancellable(self._redis.xrange(stream_key(job_id), min=place, max=place)))
         except redis.RedisError as error:
             log.warning("events of job %s not read: %s", job_id, error)
             return None
@@ -111,7 +113,7 @@ class Hub:
         if self._redis is None:
             return None
         try:
-            found = await self._redis.xrevrange(stream_key(job_id), count=1)
+            found = await _cancellable(self._redis.xrevrange(stream_key(job_id), count=1))
         except redis.RedisError as error:
             log.warning("events of job %s not read: %s", job_id, error)
             return None
@@ -184,6 +186,11 @@ class Hub:
         for bells in self._bells.values():
             for bell in bells:
                 bell.set()
+
+
+async def _cancellable(asking: Awaitable[T]) -> T:
+    """Await a question to Redis so that a cancellation reaches the caller: redis-py loses some of them."""
+    return await asyncio.shield(asyncio.ensure_future(asking))
 
 
 async def _messages(subscription: PubSub) -> AsyncIterator[dict[str, Any]]:

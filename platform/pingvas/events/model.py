@@ -14,7 +14,7 @@ START: Final = "0-0"
 """The position before the first event of any stream."""
 
 FIRST: Final = "0-1"
-"""The position of the first event: that the job waits."""
+"""The position of the first event, that the job waits: the same for all jobs, so it stands in no stream."""
 
 ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 """The states of a job that nothing follows."""
@@ -53,6 +53,13 @@ class Event:
     def json(self) -> str:
         """Return the data on one line, as SSE wants it."""
         return json.dumps(self.data, separators=(",", ":"), default=str)
+
+
+def first(job_id: str, total_steps: int) -> Event:
+    """Return the event that the life of a job began with."""
+    progress = {"step": 0, "total_steps": total_steps, "percent": 0}
+    waits = {"job_id": job_id, "status": "pending", "attempt": 0, "position": None, "progress": progress}
+    return Event(FIRST, "status", waits)
 
 
 def stream_key(job_id: str | UUID) -> str:

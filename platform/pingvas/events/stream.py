@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,7 +10,7 @@ import redis
 
 from pingvas import settings
 from pingvas.events.connection import client as connected
-from pingvas.events.model import CHANNEL, FIRST, START, Event, stream_key
+from pingvas.events.model import CHANNEL, START, Event, stream_key
 
 MAX_LENGTH: Final = 1_000
 LIFE_SECONDS: Final = 86_400
@@ -39,25 +39,6 @@ def publish(job_id: str | UUID, type: str, data: Mapping[str, Any]) -> str | Non
     except redis.RedisError as error:
         log.warning("event %s of job %s not published: %s", type, job_id, error)
         return None
-
-
-def begin(jobs: Iterable[tuple[UUID, Mapping[str, Any]]]) -> None:
-    """Put the first `status` of new jobs at the head of their streams, many at the cost of few.
-
-    Where a stream has begun already, a worker was quicker, nothing is added: positions only grow.
-    """
-    client = connected(settings.get().events_url)
-    if client is None:
-        return
-    try:
-        with client.pipeline(transaction=False) as batch:
-            for job_id, data in jobs:
-                batch.xadd(stream_key(job_id), fields("status", data), id=FIRST)
-                batch.expire(stream_key(job_id), LIFE_SECONDS)
-                batch.publish(CHANNEL, str(job_id))
-            batch.execute(raise_on_error=False)
-    except redis.RedisError as error:
-        log.warning("the first events of new jobs are not published: %s", error)
 
 
 def read(job_id: str | UUID, after: str = START) -> list[Event]:

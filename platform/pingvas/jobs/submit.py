@@ -21,13 +21,15 @@ from pingvas.jobs import dispatch, eta, refusals, tiers
 from pingvas.jobs.dispatch import Bell
 from pingvas.jobs.eta import Work
 from pingvas.jobs.quote import Quote, quote
+from pingvas.together import Together
 
 MAX_SEED = 2**63 - 1
 FEATURE_BATCH = "batch"
 
 _ACCEPT = """
-    SELECT outcome, amount, rung, waits FROM accept_jobs(
-        %(user)s, %(tier)s, %(metered)s, %(room)s, %(places)s, %(now)s, %(jobs)s)"""
+    SELECT n, outcome, amount, rung, waits FROM jsonb_to_recordset(%(requests)s) AS request (
+        n int, customer uuid, tier text, metered boolean, room bigint, places bigint, jobs jsonb),
+    LATERAL accept_jobs(customer, tier, metered, room, places, %(now)s, jobs) AS reply ORDER BY n"""
 
 
 @dataclass(frozen=True)
@@ -165,15 +167,14 @@ def submit_all(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accept
     drafts = [_draft(order, tier, forecast) for order in orders]
     plan = plans.of(tier)
     values = {
-        "user": user_id,
+        "customer": str(user_id),
         "tier": tier,
         "metered": plan.unlimited,
         "room": plans.limit(plan.max_queue_size),
         "places": plans.limit(plan.max_concurrent_jobs),
-        "now": clock.now(),
-        "jobs": json.dumps(drafts),
+        "jobs": drafts,
     }
-    (reply,) = db.query(_ACCEPT, values)
+    reply = _accept(values)
     _check(reply.outcome, reply.amount, user_id, drafts, plan)
     rung = set(reply.rung)
     accepted = [
@@ -181,12 +182,19 @@ def submit_all(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accept
         for draft, wait in zip(drafts, reply.waits, strict=True)
     ]
     for job, draft in zip(accepted, drafts, strict=True):
-        bell = None
         if job.job_id in rung:
-            bell = Bell(job.job_id, tier, draft["model"], draft["priority"], attempt=0)
             eta.joined(tier)
-        db.after_commit(partial(dispatch.announce, job.job_id, draft["parameters"]["steps"], bell))
+            bell = Bell(job.job_id, tier, draft["model"], draft["priority"], attempt=0)
+            db.after_commit(partial(dispatch.announce, bell))
     return accepted
+
+
+def _accept_all(requests: Sequence[dict[str, Any]]) -> Sequence[Any]:
+    numbered = [{"n": n, **request} for n, request in enumerate(requests)]
+    return db.query(_ACCEPT, {"now": clock.now(), "requests": json.dumps(numbered)})
+
+
+_accept: Together[dict[str, Any], Any] = Together(_accept_all)
 
 
 def _draft(order: Order, tier: str, forecast: Callable[[Work], dict[str, float]]) -> dict[str, Any]:

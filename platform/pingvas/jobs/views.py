@@ -215,11 +215,12 @@ def stream(job_id: str) -> Response:
     `status`, `progress`, `completed`, `failed`; `Last-Event-ID` resumes without a gap.
     """
     # The ASGI front streams; a bare WSGI server sends what there is, and EventSource comes back for more.
-    found = finding.one(auth.current().id, ids.parse(job_id))
+    job = finding.one(auth.current().id, ids.parse(job_id)).job
     after = position(request.headers.get("Last-Event-ID"))
-    frames = (
-        f"id: {it.id}\nevent: {it.type}\ndata: {it.json()}\n\n" for it in events.read(found.job.id, after)
-    )
+    told = events.read(job.id, after)
+    if after == events.START:
+        told.insert(0, events.first(str(job.id), int(str(job.parameters["steps"]))))
+    frames = (f"id: {it.id}\nevent: {it.type}\ndata: {it.json()}\n\n" for it in told)
     text = "retry: 1000\n\n" + "".join(frames)
     return Response(text, mimetype="text/event-stream", headers={"Cache-Control": "no-cache"})
 

@@ -7,6 +7,7 @@ each call, since every moment is pushed and popped once. Why not Flask-Limiter: 
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ import redis
 
 from pingvas import clock, settings
 from pingvas.events.connection import client as connected
+from pingvas.together import Together
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class Taken:
 def take(policy: Policy, who: str) -> Taken | None:
     """Take one of a caller's places; None while Redis is away: then nobody is limited."""
     moment = int(clock.now().timestamp() * 1_000)
-    reply = _ask(_key(policy, who), moment, policy)
+    reply = _count((_key(policy, who), moment, policy))
     if reply is None:
         return None
     return Taken(policy, who, moment, int(reply[0]), math.ceil(reply[1] / 1_000))
@@ -74,6 +76,9 @@ def give_back(taken: Taken) -> None:
             client.lrem(_key(taken.policy, taken.who), 1, str(taken.moment))
         except redis.RedisError as error:
             _outage.note(error)
+
+
+_Called = tuple[str, int, Policy]
 
 
 class _Outage:
@@ -97,15 +102,29 @@ class _Outage:
 _outage = _Outage()
 
 
-def _ask(key: str, moment: int, policy: Policy) -> Any:
+def _ask(calls: Sequence[_Called]) -> Sequence[Any]:
     url = settings.get().events_url
     if not url or _outage.lasts:
-        return None
+        return [None] * len(calls)
     try:
-        return _script(url)([key], [moment, policy.seconds * 1_000, policy.most])
+        return _run(url, calls)
     except redis.RedisError as error:
         _outage.note(error)
-        return None
+        return [None] * len(calls)
+
+
+def _run(url: str, calls: Sequence[_Called]) -> Sequence[Any]:
+    script = _script(url)
+    if len(calls) == 1:
+        ((key, moment, policy),) = calls
+        return [script([key], [moment, policy.seconds * 1_000, policy.most])]
+    with script.registered_client.pipeline(transaction=False) as pipeline:
+        for key, moment, policy in calls:
+            script([key], [moment, policy.seconds * 1_000, policy.most], client=pipeline)
+        return list(pipeline.execute())
+
+
+_count: Together[_Called, Any] = Together(_ask)
 
 
 @lru_cache(maxsize=4)
