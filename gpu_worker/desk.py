@@ -16,13 +16,17 @@ NAP_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Requests waiting and running now; steps made so far, their rows, and the requests that took part."""
+    """Requests waiting and running now; steps made so far, their rows, and the requests that took part.
+
+    `silent_seconds`: for so long the GPU thread has begun no turn though there are requests.
+    """
 
     queued: int
     running: int
     steps: int
     rows: int
     served: int
+    silent_seconds: float
 
 
 class Desk:
@@ -39,6 +43,7 @@ class Desk:
         self._prefetches: list[ModelSource] = []
         self._stop_at: float | None = None
         self._has_news = False
+        self._turned_at = clock()
         self._steps = self._rows = self._served = 0
 
     # For callers' threads.
@@ -50,6 +55,8 @@ class Desk:
                 raise EngineStopped("the engine is stopping")
             if ticket.request.id in self._jobs:
                 raise ValueError(f"request {ticket.request.id!r} is already in flight")
+            if not self._jobs:
+                self._turned_at = self._clock()  # it slept, as it may
             job = Job.of(ticket, self._clock())
             self._jobs[ticket.request.id] = job
             self._arrivals.append(job)
@@ -92,7 +99,8 @@ class Desk:
         with self._changed:
             taken = sum(job.taken for job in self._jobs.values())
             queued = len(self._jobs) - taken
-            return Counts(queued, taken, self._steps, self._rows, self._served)
+            silent = self._clock() - self._turned_at if self._jobs else 0.0
+            return Counts(queued, taken, self._steps, self._rows, self._served, silent)
 
     def tell(self) -> None:
         """Something changed that may let the GPU thread go on."""
@@ -114,6 +122,7 @@ class Desk:
         """Let those who have come into the schedule. Not before: what a request can share a step with is said
         by the GPU thread, and nobody is picked before it is said."""
         with self._changed:
+            self._turned_at = self._clock()
             for job in self._arrivals:
                 if self._jobs.get(job.entry.id) is job:
                     self._scheduler.add(job.entry)

@@ -34,7 +34,8 @@ LAST_STEP_SECONDS = 30.0
 @dataclass(frozen=True, slots=True)
 class EngineStats:
     """A moment's view: requests waiting and running, slugs of loaded models (least recently used first); and
-    since the start: denoising steps, the rows asked for in them, and the requests that took part."""
+    since the start: denoising steps, the rows asked for in them, and the requests that took part.
+    `silent_seconds`: for so long the device's thread has not come to its next turn, with requests to run."""
 
     queued: int
     running: int
@@ -43,6 +44,7 @@ class EngineStats:
     steps: int
     rows: int
     served: int
+    silent_seconds: float = 0.0
 
     @property
     def rows_per_step(self) -> float:
@@ -128,6 +130,7 @@ class Engine:
             steps=counts.steps,
             rows=counts.rows,
             served=counts.served,
+            silent_seconds=counts.silent_seconds,
         )
 
     def stop(self, grace: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""A GPU worker process around its tasks: the engine it owns, and how it starts and leaves."""
+"""A worker process around its tasks: the engine it owns, how it starts, and how it leaves."""
 
 import logging
 import os
@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from celery.signals import worker_init, worker_ready, worker_shutting_down
+from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from kombu.exceptions import OperationalError
 
 from gpu_worker.builtin import BUILTIN_TINY
 from gpu_worker.config import EngineConfig
@@ -18,8 +19,10 @@ from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
 from pingvas.jobs import routing
 from pingvas.workers import Worker
-from tasks import sources
+from tasks import health, keeping, sources, spot
+from tasks.gate import Gate
 from tasks.heartbeat import heartbeat
+from tasks.leaving import Leaving
 from tasks.presence import Presence, describe
 
 if TYPE_CHECKING:
@@ -27,10 +30,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_ANSWER_SECONDS = 1.0
+
+gate = Gate()
+
 _lock = threading.Lock()
 _engine: "Engine | None" = None
 _self: Worker | None = None  # None in a process that is no GPU worker, as in a test
 _presence: Presence | None = None
+_leaving: Leaving | None = None
 
 
 def name() -> str:
@@ -60,17 +68,39 @@ def engine() -> "Engine":
 @worker_init.connect
 def _start(sender: Any, **_: object) -> None:
     """Load the engine while the worker connects, if this worker serves a tier at all."""
-    global _self, _presence
+    global _self, _presence, _leaving
+    _refuse_a_second(sender)
     queues = list(sender.app.amqp.queues.consume_from)
-    if not any(map(routing.tier_of, queues)):
+    is_gpu_worker = any(map(routing.tier_of, queues))
+    if not is_gpu_worker:
+        health.serve(health.of_worker())
         return
     try:
         EngineConfig.from_env(os.environ)
     except ValueError as error:
         raise SystemExit(str(error)) from None  # a signal's receivers may not raise anything less
     _self = describe(f"{sender.hostname}:{os.getpid()}", queues, sender.concurrency)
-    _presence = Presence(partial(_now, _self), heartbeat)
+    _presence = Presence(partial(_now, _self), heartbeat, _drain)
+    _leaving = Leaving(gate, heartbeat, _presence, _engine_if_any)
     threading.Thread(target=_warm_up, name="engine-start", daemon=True).start()
+    health.serve(health.of_gpu_worker(heartbeat, _engine_if_any, _leaving.begun))
+    spot.watch(partial(_leaving.end, status=os.EX_OK))
+    keeping.forget_old()
+
+
+def _refuse_a_second(sender: Any) -> None:
+    """End where a worker of this name is up: Celery would let two answer to one name."""
+    try:
+        inspect = sender.app.control.inspect(destination=[sender.hostname], timeout=_ANSWER_SECONDS, limit=1)
+        answer = inspect.ping()
+    except (OperationalError, OSError):
+        return  # who waits for the broker cannot ask
+    if answer:
+        raise SystemExit(f"A worker named {sender.hostname} is up already. Choose another with --name.")
+
+
+def _engine_if_any() -> "Engine | None":
+    return _engine
 
 
 def _now(described: Worker) -> Worker:
@@ -78,10 +108,17 @@ def _now(described: Worker) -> Worker:
     return replace(described, device=device, running=heartbeat.running())
 
 
+def _drain() -> None:
+    if _leaving is not None:
+        _leaving.drain()
+
+
 @worker_ready.connect
 def _ready(**_: object) -> None:
     if _presence is not None:
         _presence.start()
+        # Ctrl-C is a request to leave like any other; Celery's own would end running jobs at the second one.
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
 
 
 def _warm_up() -> None:
@@ -94,20 +131,24 @@ def _warm_up() -> None:
             started.pin(sources.of(slug))
     except BaseException:
         log.exception("the engine does not start")
-        os.kill(os.getpid(), signal.SIGTERM)
+        give_up("the engine does not start")
 
 
 @worker_shutting_down.connect
 def _stop(**_: object) -> None:
     """Let running jobs use the grace time, then hand them back at their next step."""
-    threading.Thread(target=_leave, name="leaving").start()
+    if _leaving is not None:
+        grace = settings.get().worker_grace_seconds
+        # In a thread: a signal's handler must not wait for a lock that its own thread may hold.
+        threading.Thread(target=_leaving.ask, args=(grace,), name="asked-to-leave", daemon=True).start()
 
 
-def _leave() -> None:
+@worker_shutdown.connect
+def _stopped(**_: object) -> None:
     if _presence is not None:
-        _presence.leave()
+        _presence.stop()
     if _engine is not None:
-        _engine.stop(settings.get().worker_grace_seconds)
+        _engine.stop()
 
 
 def stop_engine() -> None:
@@ -119,6 +160,13 @@ def stop_engine() -> None:
         stopping.stop()
 
 
+def give_up(why: str) -> None:
+    """End this process, since its device is of no use any more: whoever supervises it starts another."""
+    log.critical("%s: this worker ends", why)
+    if _leaving is not None:
+        _leaving.end(0.0, os.EX_UNAVAILABLE)
+
+
 def cancel(request_id: str) -> bool:
     """Ask the engine to stop a request at its next step; False when it does not have it."""
-    return engine().cancel(request_id)
+    return _engine is not None and _engine.cancel(request_id)

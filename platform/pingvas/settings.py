@@ -169,7 +169,9 @@ class Settings(BaseSettings):
     ring_again_seconds: Seconds = Field(
         60, description="A waiting row is rung again after so long at the earliest."
     )
-    job_deadline_seconds: Seconds = Field(300, description="Running time after which a job is stopped.")
+    job_deadline_seconds: Seconds = Field(
+        300, description="Running time after which a job is stopped, unless its plan or its quote gives more."
+    )
     max_attempts: int = Field(3, ge=1, le=20, description="Attempts before a job is failed.")
     routing: Literal["tier", "family"] = Field(
         "tier", description="`family`: each tier has a queue per model family, for workers that hold few."
@@ -183,6 +185,26 @@ class Settings(BaseSettings):
         "", description="Slugs of models that a GPU worker loads at its start and keeps; comma-separated."
     )
     worker_grace_seconds: float = Field(20, ge=0, description="Time a stopping worker lets its step finish.")
+    store_patience_seconds: float = Field(
+        120,
+        ge=0,
+        description="How long a worker tries to deliver finished pictures before the attempt fails.",
+    )
+    kept_bytes: int = Field(
+        1_073_741_824, ge=0, description="Finished pictures a worker keeps in `kept/` of the data folder."
+    )
+    stuck_seconds: Seconds = Field(
+        300, description="A worker whose GPU finishes no step for so long, with jobs to run, is not alive."
+    )
+    health_port: int = Field(
+        0, ge=0, le=65_535, description="Where a worker or beat answers `/healthz` and `/readyz`; 0: nowhere."
+    )
+    health_host: str = Field("127.0.0.1", description="Address of `PINGVAS_HEALTH_PORT`.")
+    spot_metadata_url: str = Field(
+        "",
+        pattern="^(https?://.+)?$",
+        description="EC2's instance metadata, `http://169.254.169.254`: a worker heeds a spot interruption.",
+    )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING, ERROR."
     )

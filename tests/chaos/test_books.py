@@ -33,7 +33,7 @@ def delivered(user: Any) -> Accepted:
     accepted = ordered(user)
     held = lifecycle.claim(accepted.job_id, "a worker")
     assert held is not None
-    lifecycle.complete(held, [pictures.store(user.id, PICTURE)], 2.5)
+    lifecycle.complete(held, [pictures.store(user.id, ids.new(), PICTURE)], 2.5)
     return accepted
 
 

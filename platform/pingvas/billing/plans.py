@@ -34,7 +34,10 @@ class Tier(StrEnum):
 
 
 class Plan(BaseModel):
-    """What one tier gets. Counts of -1 mean "no limit"; `limit()` turns them into None."""
+    """What one tier gets. Counts of -1 mean "no limit"; `limit()` turns them into None.
+
+    Without `job_deadline_seconds`, the setting of that name holds.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -48,6 +51,7 @@ class Plan(BaseModel):
     max_concurrent_jobs: int = Field(ge=-1)
     max_queue_size: int = Field(ge=-1)
     generate_per_minute: int = Field(ge=-1)
+    job_deadline_seconds: int | None = Field(None, ge=1)
     priority: int = Field(ge=1, le=10)
     weight: int = Field(ge=1)
     features: list[str]

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from pingvas import clock, db, ids, storage
+from pingvas import clock, db, storage
 from pingvas.errors import NotFound
 from pingvas.gallery.models import Image
 
@@ -53,14 +53,15 @@ def thumbnail_key(user_id: UUID, image_id: UUID, side: int) -> str:
     return f"images/{user_id}/{image_id}/{side}.webp"
 
 
-def store(user_id: UUID, picture: Encoded) -> Stored:
+def store(user_id: UUID, image_id: UUID, picture: Encoded) -> Stored:
     """Put a picture and its thumbnails into the object store. No transaction may be open meanwhile.
+
+    Who tries again takes the same id, and leaves nothing behind of the first try.
 
     Raises:
         Unavailable: the object store cannot be written.
     """
     objects = storage.default()
-    image_id = ids.new()
     objects.put(original_key(user_id, image_id), picture.png, "image/png")
     for side, data in picture.thumbnails.items():
         objects.put(thumbnail_key(user_id, image_id, side), data, "image/webp")
@@ -68,13 +69,18 @@ def store(user_id: UUID, picture: Encoded) -> Stored:
     return Stored(image_id, picture.width, picture.height, picture.seed, len(picture.png), digest)
 
 
-def discard(user_id: UUID, pictures: Sequence[Stored]) -> None:
-    """Delete the bytes of pictures that got no row."""
+def discard(user_id: UUID, image_ids: Sequence[UUID]) -> None:
+    """Delete the bytes of those pictures that have no row, as far as they are there.
+
+    A commit whose answer was lost may have given them one: the rows are asked, not the caller.
+    """
     objects = storage.default()
-    for picture in pictures:
-        objects.delete(original_key(user_id, picture.id))
+    with db.transaction() as session:
+        recorded = set(session.scalars(select(Image.id).where(Image.id.in_(image_ids))))
+    for image_id in set(image_ids) - recorded:
+        objects.delete(original_key(user_id, image_id))
         for side in THUMBNAIL_SIDES:
-            objects.delete(thumbnail_key(user_id, picture.id, side))
+            objects.delete(thumbnail_key(user_id, image_id, side))
 
 
 def record(session: Session, job: Any, pictures: Sequence[Stored]) -> None:

@@ -10,9 +10,7 @@ Moments that hosts compare (leases, back-offs) are the database's: no two hosts'
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -25,53 +23,16 @@ from pingvas.billing import ledger
 from pingvas.errors import AlreadyFinished, NotFound
 from pingvas.gallery import pictures
 from pingvas.gallery.pictures import Stored
-from pingvas.jobs import dispatch, events, tiers
+from pingvas.jobs import deadlines, dispatch, events, tiers
+from pingvas.jobs.attempts import LOST, POISON, Claim, Failure, Outcome, overdue
 from pingvas.jobs.dead_letters import burial
-from pingvas.jobs.dead_letters.classes import POISON_JOB, POISON_LOSSES, WORKER_LOST
+from pingvas.jobs.dead_letters.classes import DEADLINE_EXCEEDED, WORKER_LOST
 from pingvas.jobs.models import Job, Status
 from pingvas.jobs.quote import cost
 
+__all__ = ["Claim", "Failure", "Outcome"]
+
 BACKOFF_SECONDS = (0, 30, 120)
-
-
-class Outcome(StrEnum):
-    """What a transition came to."""
-
-    DONE = "done"
-    RETRY = "retry"
-    ASKED = "asked"
-    STALE = "stale"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A worker's right to run a job: void once the attempt has moved on."""
-
-    job_id: UUID
-    user_id: UUID
-    attempt: int
-    failures: int
-    tier: str
-    model: str
-    prompt: str
-    parameters: dict[str, Any]
-    credits_quoted: int
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a job did not end well; `detail` is for the customer to read, `cause` for operators."""
-
-    code: str
-    detail: str
-    retryable: bool
-    cause: BaseException | None = None
-
-
-LOST = Failure(WORKER_LOST, "The worker that ran this job was lost.", retryable=True)
-POISON = Failure(
-    POISON_JOB, "The workers that ran this job were lost, so it is not tried again.", retryable=False
-)
 
 
 def claim(job_id: UUID, worker: str) -> Claim | None:
@@ -89,7 +50,9 @@ def claim(job_id: UUID, worker: str) -> Claim | None:
             attempt=Job.attempt + 1,
             worker=worker,
             started_at=clock.now(),
+            alone=False,
             lease_expires_at=_from_now(settings.get().lease_seconds),
+            deadline_at=deadlines.from_now(),
         )
         .returning(Job)
         .execution_options(populate_existing=True)
@@ -101,10 +64,10 @@ def claim(job_id: UUID, worker: str) -> Claim | None:
             return None
         events.changed(session, job)
         faults.point("claiming")
-        return held_by(job)
+        return held_by(job, suspect=burial.count(session, job.id, WORKER_LOST) > 0)
 
 
-def held_by(job: Job) -> Claim:
+def held_by(job: Job, *, suspect: bool = False) -> Claim:
     """Return the claim that a running job's present attempt holds."""
     return Claim(
         job.id,
@@ -116,7 +79,25 @@ def held_by(job: Job) -> Claim:
         job.prompt,
         job.parameters,
         job.credits_quoted,
+        deadlines.seconds(job.tier, job.credits_quoted),
+        suspect,
     )
+
+
+def run_alone(held: Claim) -> Outcome:
+    """Note that an attempt begins now, with no other beside it in its worker; STALE: it is not to begin.
+
+    If its worker is lost now, it is this job that has cost it.
+    """
+    with db.transaction() as session:
+        query = _mine(held).values(alone=True, deadline_at=deadlines.from_now())
+        return _outcome(session.execute(query))
+
+
+def postpone(held: Claim, seconds: float) -> Outcome:
+    """Move an attempt's deadline to `seconds` from now: its pictures are drawn, and the store is away."""
+    with db.transaction() as session:
+        return _outcome(session.execute(_mine(held).values(deadline_at=_from_now(seconds))))
 
 
 def renew(held: Claim) -> Outcome:
@@ -149,16 +130,39 @@ def complete(held: Claim, stored: Sequence[Stored], gpu_seconds: float) -> Outco
 def lost(held: Claim) -> Outcome:
     """Fail an attempt whose lease has run out; STALE when it was renewed after all.
 
-    A job whose attempts have cost `POISON_LOSSES` workers is not given another one.
+    A job that was lost while it ran alone has cost that worker, and is not given another one. One that ran
+    beside others may be innocent: it is tried once more, alone (docs/decisions/0014).
     """
     with db.transaction() as session:
         ledger.lock(session, held.user_id)
         expired = _mine(held).where(Job.lease_expires_at < func.clock_timestamp())
-        if session.execute(expired.values(lease_expires_at=None)).rowcount == 0:  # type: ignore[attr-defined]
+        alone = session.scalar(expired.values(lease_expires_at=None).returning(Job.alone))
+        if alone is None:
             return Outcome.STALE
         burial.record_attempt(session, held.job_id, held.attempt, WORKER_LOST, None)
-        poison = burial.losses(session, held.job_id) >= POISON_LOSSES
-        return _retry_or_end(session, held, POISON if poison else LOST)
+        return _retry_or_end(session, held, POISON if alone else LOST)
+
+
+def take_back(held: Claim) -> Outcome:
+    """Fail an attempt whose deadline has passed, though its worker may live; STALE: it was postponed."""
+    with db.transaction() as session:
+        ledger.lock(session, held.user_id)
+        late = _mine(held).where(Job.deadline_at < func.clock_timestamp())
+        if _outcome(session.execute(late.values(deadline_at=None))) is Outcome.STALE:
+            return Outcome.STALE
+        return miss(held)
+
+
+def miss(held: Claim, cause: BaseException | None = None) -> Outcome:
+    """Fail an attempt that missed its deadline. Another one may, since a device may have hung or been busy.
+
+    It is one rule whoever notices first, the worker at a step or the sweep.
+    """
+    with db.transaction() as session:
+        ledger.lock(session, held.user_id)
+        burial.record_attempt(session, held.job_id, held.attempt, DEADLINE_EXCEEDED, cause)
+        misses = burial.count(session, held.job_id, DEADLINE_EXCEEDED)
+        return _retry_or_end(session, held, overdue(misses < deadlines.MISSES, cause))
 
 
 def fail(held: Claim, failure: Failure) -> Outcome:
@@ -272,6 +276,10 @@ def _end_cancelled(session: Session, job: Job, charge: int = 0) -> None:
 
 def _from_now(seconds: float) -> Any:
     return func.clock_timestamp() + timedelta(seconds=seconds)
+
+
+def _outcome(changed: Any) -> Outcome:
+    return Outcome.DONE if changed.rowcount else Outcome.STALE
 
 
 def _mine(held: Claim) -> Any:

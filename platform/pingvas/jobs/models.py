@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text, false
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -53,6 +53,7 @@ class Job(Base):
     `eta_p50` and `eta_p90` are the seconds until its start that were told when it was accepted.
     `run_seconds` is how long it was expected to run then.
     `replay_of` is the failed job that this one is ordered again for.
+    `deadline_at` is when the present attempt must have ended; `alone`: it runs with no other in its worker.
     `rung_at` is when the job was last put on the broker; null while it waits for a free place there.
     """
 
@@ -66,6 +67,7 @@ class Job(Base):
         # Literal states: under a bound parameter the planner cannot use a partial index.
         Index("ix_jobs_pending", "tier", "id", postgresql_where="status = 'pending'"),
         Index("ix_jobs_running", "lease_expires_at", postgresql_where="status = 'in_progress'"),
+        Index("ix_jobs_deadline", "deadline_at", postgresql_where="status = 'in_progress'"),
         Index("ix_jobs_completed", "completed_at", postgresql_where="status = 'completed'"),
         Index(
             "ix_jobs_unrung",
@@ -101,6 +103,8 @@ class Job(Base):
     run_after: Mapped[datetime]
     rung_at: Mapped[datetime | None]
     lease_expires_at: Mapped[datetime | None]
+    deadline_at: Mapped[datetime | None]
+    alone: Mapped[bool] = mapped_column(default=False, server_default=false())
     cancel_requested_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]

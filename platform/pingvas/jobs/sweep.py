@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Integer, Text, bindparam, text
+from sqlalchemy import ARRAY, Integer, Text, TextClause, bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from pingvas import db, settings
@@ -17,7 +17,7 @@ from pingvas.billing import plans
 from pingvas.errors import PingvasError
 from pingvas.jobs import dispatch, lifecycle
 from pingvas.jobs.dispatch import Bell
-from pingvas.jobs.lifecycle import Outcome
+from pingvas.jobs.lifecycle import Claim, Outcome
 from pingvas.jobs.models import Job
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,10 @@ ALL_PLACES = 1_000_000  # what no limit means to the query
 _EXPIRED = text("""
     SELECT id FROM jobs WHERE status = 'in_progress' AND lease_expires_at < clock_timestamp()
     ORDER BY lease_expires_at LIMIT :batch""")
+
+_OVERDUE = text("""
+    SELECT id FROM jobs WHERE status = 'in_progress' AND deadline_at < clock_timestamp()
+    ORDER BY deadline_at LIMIT :batch""")
 
 # Users with a due job and a free place: those whose places are all taken are refilled as their jobs end.
 _UNRUNG = text("""
@@ -60,31 +64,49 @@ LONG_SILENCES = 10  # of those, a job is rung again whatever the queue's length 
 
 @dataclass(frozen=True)
 class Swept:
-    """What one pass did, in jobs (leases, bells) and users (refills)."""
+    """What one pass did, in jobs (leases, deadlines, bells) and users (refills)."""
 
     leases_returned: int
+    taken_back: int
     users_refilled: int
     rung_again: int
 
 
 def sweep() -> Swept:
-    """Run one pass over expired leases, free places and unanswered rows."""
-    return Swept(return_leases(), refill_users(), ring_again())
+    """Run one pass over expired leases, missed deadlines, free places and unanswered rows."""
+    return Swept(return_leases(), take_back_overdue(), refill_users(), ring_again())
 
 
 def return_leases() -> int:
     """Fail the attempt of every running job whose lease has run out, as a retryable failure."""
+    return _each(_EXPIRED, _return_lease)
+
+
+def take_back_overdue() -> int:
+    """Fail the attempt of every running job past its deadline, whoever still renews its lease."""
+    return _each(_OVERDUE, _take_back)
+
+
+def _each(jobs: TextClause, act: Callable[[UUID], bool]) -> int:
     with db.transaction() as session:
-        lost = list(session.execute(_EXPIRED, {"batch": BATCH}).scalars())
-    return sum(_apart(_return_lease, job_id) for job_id in lost)
+        found = list(session.execute(jobs, {"batch": BATCH}).scalars())
+    return sum(_apart(act, job_id) for job_id in found)
 
 
 def _return_lease(job_id: UUID) -> bool:
+    return _fail(job_id, lifecycle.lost, "the lease of %s ran out at attempt %s")
+
+
+def _take_back(job_id: UUID) -> bool:
+    return _fail(job_id, lifecycle.take_back, "%s missed the deadline at attempt %s")
+
+
+def _fail(job_id: UUID, transition: Callable[[Claim], Outcome], what: str) -> bool:
     with db.transaction() as session:
         job = session.get(Job, job_id)
-    if job is None or lifecycle.lost(lifecycle.held_by(job)) is Outcome.STALE:
-        return False  # renewed or ended since it was listed
-    log.warning("job %s: the lease of %s ran out at attempt %s", job_id, job.worker, job.attempt)
+    if job is None or transition(lifecycle.held_by(job)) is Outcome.STALE:
+        return False  # renewed, postponed or ended since it was listed
+    log.warning(f"job %s: {what}", job_id, job.worker, job.attempt)
     return True
 
 

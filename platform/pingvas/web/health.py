@@ -28,11 +28,25 @@ class Readiness(Reply):
     checks: dict[str, str]
 
 
+class Checks:
+    """Parts to ask, all at once, each for two seconds at most."""
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = dict(checks)
+        # Two rounds of hanging checks fit; a third is answered "timed out" without adding threads.
+        self._pool = ThreadPoolExecutor(max_workers=max(2 * len(checks), 1), thread_name_prefix="readyz")
+
+    def ask(self) -> dict[str, str]:
+        """Return `ok` for each part that is well, else a word on what is wrong."""
+        asked = {name: self._pool.submit(check) for name, check in self._checks.items()}
+        wait_for(asked.values(), timeout=TIMEOUT_SECONDS)
+        return {name: _outcome(future) for name, future in asked.items()}
+
+
 def init_app(app: Flask, checks: Mapping[str, Check]) -> None:
     """Serve both, with the parts to ask about."""
     bp = Blueprint("health", tag="Health", url_prefix="/")
-    # Two rounds of hanging checks fit; a third is answered "timed out" without adding threads.
-    pool = ThreadPoolExecutor(max_workers=max(2 * len(checks), 1), thread_name_prefix="readyz")
+    parts = Checks(checks)
 
     @bp.get("/healthz")
     @endpoint(reply=Health, public=True)
@@ -44,9 +58,7 @@ def init_app(app: Flask, checks: Mapping[str, Check]) -> None:
     @endpoint(reply=Readiness, public=True)
     def readyz() -> Answer:
         """Say whether the database, the broker and the store answer; 503 names those that do not."""
-        asked = {name: pool.submit(check) for name, check in checks.items()}
-        wait_for(asked.values(), timeout=TIMEOUT_SECONDS)
-        found = {name: _outcome(future) for name, future in asked.items()}
+        found = parts.ask()
         missing = sorted(name for name, outcome in found.items() if outcome != "ok")
         if missing:
             raise Unavailable(f"Not reachable: {', '.join(missing)}", checks=found)

@@ -25,6 +25,7 @@ class Worker:
 
     `name` is what the rows of its jobs say. `families` are those of the catalogue. `slots` is how many
     jobs it takes at once, `running` how many it has. `device` is empty until its engine has started.
+    `draining`: it takes no more jobs, and ends with the last it has.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Worker:
     queues: tuple[str, ...] = ()
     device: str = ""
     running: int = 0
+    draining: bool = False
 
 
 def announce(worker: Worker) -> bool:
@@ -88,9 +90,14 @@ def _ask() -> list[Worker]:
 _seen = Cached(_ask, _LOOK_AGAIN_SECONDS)
 
 
-def live() -> list[Worker]:
+def known() -> list[Worker]:
     """Return the workers that are there, as known at most two seconds ago; empty when Redis is away."""
     return _seen.get()
+
+
+def live() -> list[Worker]:
+    """Return those of `known` that take jobs."""
+    return [worker for worker in known() if not worker.draining]
 
 
 def forget() -> None:

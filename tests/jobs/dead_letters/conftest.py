@@ -41,9 +41,11 @@ def attempts(job_id: UUID) -> list[JobAttempt]:
 
 
 def lose_worker(job_id: UUID, worker: str) -> None:
-    """Let a worker claim the job and never be heard of again."""
+    """Let a worker claim the job, run it alone if it is suspect, and never be heard of again."""
     make_due(job_id)
-    claimed(job_id, worker)
+    held = claimed(job_id, worker)
+    if held.suspect:
+        assert lifecycle.run_alone(held) is lifecycle.Outcome.DONE
     make_due(job_id)
     assert sweep.return_leases() == 1
 

@@ -5,12 +5,12 @@ from uuid import UUID
 import pytest
 
 from pingvas import db
-from pingvas.jobs import finding, lifecycle
+from pingvas.jobs import finding, lifecycle, sweep
 from pingvas.jobs.dead_letters import finding as dead_letters
 from pingvas.jobs.lifecycle import Failure, Outcome
 from pingvas.jobs.presenter import job_object
 from tests.jobs.dead_letters.conftest import STORE, attempts, failed, letter, lose_worker
-from tests.jobs.test_lifecycle import claimed, make_due, row, spendable, submitted
+from tests.jobs.test_lifecycle import claimed, make_due, picture, row, spendable, submitted
 
 
 def broken() -> Failure:
@@ -90,6 +90,29 @@ def test_workers_that_hand_a_job_back_do_not_make_it_poison(user_id: UUID) -> No
         assert lifecycle.hand_back(claimed(job_id)) is Outcome.RETRY
     assert row(job_id).status == "pending"
     assert letter(job_id) is None
+
+
+def test_who_is_lost_beside_others_is_not_poison(user_id: UUID) -> None:
+    """Twice lost before it ran alone: nothing says that it was this job."""
+    job_id = submitted(user_id)
+    lose_worker(job_id, "worker-1")
+    make_due(job_id)
+    assert claimed(job_id, "worker-2").suspect  # and waits for others to end, when the worker is lost
+    make_due(job_id)
+    assert sweep.return_leases() == 1
+    assert row(job_id).status == "pending"
+    make_due(job_id)
+    held = claimed(job_id, "worker-3")
+    lifecycle.run_alone(held)
+    assert lifecycle.complete(held, [picture()], 1.0) is Outcome.DONE
+
+
+def test_an_attempt_that_moved_on_does_not_run_alone(user_id: UUID) -> None:
+    held = claimed(submitted(user_id))
+    assert not held.suspect
+    assert lifecycle.hand_back(held) is Outcome.RETRY
+    assert lifecycle.run_alone(held) is Outcome.STALE
+    assert not row(held.job_id).alone
 
 
 def test_a_job_that_was_to_be_cancelled_ends_so_and_leaves_no_letter(user_id: UUID) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from pingvas import clock
-from pingvas.jobs.dead_letters.classes import WORKER_LOST, class_of, replay_delay
+from pingvas.jobs.dead_letters.classes import class_of, replay_delay
 from pingvas.jobs.dead_letters.models import DeadLetter
 from pingvas.jobs.models import Job
 
@@ -21,7 +21,7 @@ _RECORD = text("""
     WHERE id = :job AND status = 'in_progress' AND attempt = :attempt""")
 
 # A replay inherits what its job has done before: a new id makes it no less dangerous.
-_LOSSES = text("""
+_FAILED_SO = text("""
     WITH RECURSIVE line (job_id) AS (
         SELECT CAST(:job AS uuid)
         UNION ALL
@@ -38,9 +38,9 @@ def record_attempt(
     session.execute(_RECORD, values | {"traceback": lines[-_MOST_CHARACTERS:].replace("\0", "")})
 
 
-def losses(session: Session, job_id: UUID) -> int:
-    """Return how many workers were lost with a job, the jobs that it replays included."""
-    return int(session.scalar(_LOSSES, {"job": job_id, "code": WORKER_LOST}) or 0)
+def count(session: Session, job_id: UUID, code: str) -> int:
+    """Return how many attempts ended with `code`, those of the jobs that it replays included."""
+    return int(session.scalar(_FAILED_SO, {"job": job_id, "code": code}) or 0)
 
 
 def bury(session: Session, job: Job, code: str) -> None:

@@ -5,8 +5,7 @@ from typing import Final
 
 POISON_JOB: Final = "POISON_JOB"
 WORKER_LOST: Final = "WORKER_LOST"
-POISON_LOSSES: Final = 2
-"""A job that has cost so many workers does not get another one."""
+DEADLINE_EXCEEDED: Final = "DEADLINE_EXCEEDED"
 
 _CUSTOMERS_OWN: Final = frozenset({"INVALID_PARAMETERS", "MODEL_REMOVED"})
 _REPLAY_SECONDS: Final = (60, 600, 3_600)
@@ -15,9 +14,9 @@ _REPLAY_SECONDS: Final = (60, 600, 3_600)
 class Class(StrEnum):
     """Whose matter a dead letter is.
 
-    Poison lost its workers; resource asked for more than a device or the time had; infrastructure failed
-    around the job; ours is everything else, a model of the catalogue that does not load for one. A model that
-    left the catalogue is no dead letter: there is nothing to mend.
+    Poison lost its workers, the last one while it ran alone; resource asked for more than a device or the
+    time had; infrastructure failed around the job; ours is everything else, a model of the catalogue that
+    does not load for one. A model that left the catalogue is no dead letter: there is nothing to mend.
     """
 
     POISON = "poison"
@@ -29,7 +28,7 @@ class Class(StrEnum):
 _CLASSES: Final = {
     POISON_JOB: Class.POISON,
     "OUT_OF_MEMORY": Class.RESOURCE,
-    "DEADLINE_EXCEEDED": Class.RESOURCE,
+    DEADLINE_EXCEEDED: Class.RESOURCE,
     WORKER_LOST: Class.INFRASTRUCTURE,
     "STORE_UNAVAILABLE": Class.INFRASTRUCTURE,
 }
