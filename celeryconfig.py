@@ -46,6 +46,9 @@ task_default_exchange = "pingvas"
 task_default_routing_key = routing.CONTROL
 task_create_missing_queues = False  # a misspelt queue is an error, not a new queue
 
+beat_scheduler = "tasks.schedule:Scheduler"
+beat_max_loop_interval = 30  # longer than that without a tick, and `/healthz` of beat would be wrong
+
 imports = ("tasks.generation", "tasks.control")
 task_serializer = "json"
 accept_content = ["json"]

@@ -17,7 +17,7 @@ from celery.signals import heartbeat_sent
 
 from pingvas import db, settings, storage
 from pingvas.jobs.dispatch import probe
-from pingvas.web.health import TIMEOUT_SECONDS, Check, Checks
+from pingvas.web.health import TIMEOUT_SECONDS, Check, Checks, Unwell
 from tasks.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ LISTENING_SECONDS: Final = 30.0  # Celery's loop is heard of every two seconds w
 """How long a worker that hears of no message is believed to be listening."""
 
 _heard_at: float | None = None
-
-
-class Unwell(Exception):
-    """A part of this process makes no progress; the text says which, and for how long."""
 
 
 @dataclass(frozen=True)

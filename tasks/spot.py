@@ -4,6 +4,7 @@ Instance metadata, version 2: a token by PUT, then `GET /latest/meta-data/spot/i
 there is a notice. Source: "Spot Instance interruption notices" in the Amazon EC2 User Guide.
 """
 
+import json
 import logging
 import threading
 from collections.abc import Callable
@@ -23,6 +24,10 @@ _TOKEN_SECONDS: Final = 21_600
 _ACTION: Final = "/latest/meta-data/spot/instance-action"
 
 
+class NoNotice(ValueError):
+    """What the metadata say is not understood."""
+
+
 class Metadata:
     """The instance's metadata at an address."""
 
@@ -35,7 +40,7 @@ class Metadata:
 
         Raises:
             httpx.HTTPError: the metadata cannot be read.
-            ValueError: they are not what they should be.
+            NoNotice: they are not what they should be.
         """
         answer = self._ask()
         if answer.status_code == httpx.codes.UNAUTHORIZED:  # no token yet, or one that is too old
@@ -43,10 +48,11 @@ class Metadata:
             answer = self._ask()
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
-        said = answer.raise_for_status().json()
-        if not isinstance(said, dict) or "time" not in said:
-            raise ValueError(f"no notice: {said!r}")
-        return datetime.fromisoformat(str(said["time"]))
+        text = answer.raise_for_status().text
+        try:
+            return datetime.fromisoformat(json.loads(text)["time"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise NoNotice(f"this is no notice: {text[:200]!r}") from error
 
     def _ask(self) -> httpx.Response:
         return self._http.get(_ACTION, headers={"X-aws-ec2-metadata-token": self._token})
@@ -72,7 +78,7 @@ def until_notice(metadata: Metadata, leave: Callable[[float], object], pause: fl
     while True:
         try:
             at = metadata.notice()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, NoNotice) as error:
             if not told:
                 log.warning("spot interruptions are not heard of: %s", error)
             told, at = True, None

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,10 +161,34 @@ class Stack:
             env=programs.environment(program) | _STACK,
         )
 
-    def start_worker(self) -> None:
-        """Start the GPU worker, if it is not there."""
+    def start_worker(self, **environment: str) -> None:
+        """Start the GPU worker, if it is not there, with these variables beside the others."""
         if "gpu-worker" not in self._children:
-            self.start(programs.gpu_worker(self._place))
+            self.start(replace(programs.gpu_worker(self._place), environment=environment))
+
+    def signal_worker(self, number: int) -> None:
+        """Send the GPU worker a signal."""
+        self._children["gpu-worker"].send_signal(number)
+
+    def worker_status(self) -> int:
+        """Wait until the GPU worker has ended; return its exit status."""
+        return self._children.pop("gpu-worker").wait(60)
+
+    def worker_log(self) -> str:
+        """Return what the GPU worker has said."""
+        return self._place.folder.log("gpu-worker").read_text()
+
+    def another_worker(self) -> "subprocess.CompletedProcess[str]":
+        """Start a second GPU worker of the same name, and return how it ended."""
+        argv, environment = programs.gpu_worker(self._place).argv, os.environ | _STACK
+        return subprocess.run(
+            argv, env=environment, cwd=self._place.folder.path, text=True, capture_output=True, timeout=60
+        )
+
+    def pingvas(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run the command line against the stack."""
+        argv = [str(Path(sys.executable).with_name("pingvas")), *arguments]
+        return subprocess.run(argv, env=os.environ | _STACK, text=True, capture_output=True, timeout=60)
 
     def kill_worker(self) -> None:
         """Kill -9 the GPU worker and all its children."""

@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from pingvas import db, settings, storage
 from pingvas.billing import reconcile
+from pingvas.errors import Unavailable
 from pingvas.gallery import pictures
 from pingvas.gallery.models import Image
 from pingvas.jobs import lifecycle
@@ -47,9 +48,13 @@ class Store:
     def start(self) -> None:
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
         self._server.start()
-        keys = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
-        client: Any = boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", **keys)
-        client.create_bucket(Bucket="pictures")
+        boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id="id",
+            aws_secret_access_key="secret",
+        ).create_bucket(Bucket="pictures")
 
     def stop(self) -> None:
         if self._server is not None:
@@ -213,7 +218,7 @@ def test_a_full_disk_fails_the_attempt_and_not_the_worker(
     held = claimed(ordered())
     with (
         Heartbeat().keep(held, lambda: None) as pulse,
-        pytest.raises(storage.local.Unavailable, match="full"),
+        pytest.raises(Unavailable, match="full"),
     ):
         delivery.deliver(held, pulse, DRAWN)
     assert "cannot be kept on the disk: No space left on device" in caplog.text

@@ -13,6 +13,7 @@ from gpu_worker.request import GenerationRequest, GenerationResult, Progress
 from pingvas import db
 from pingvas.jobs import deadlines, lifecycle, sweep
 from pingvas.jobs.dead_letters.models import JobAttempt
+from pingvas.jobs.models import Job
 from pingvas.storage import ObjectKeyError
 from tasks import generation, worker
 from tasks.generation import generate_image
@@ -178,6 +179,6 @@ def make_lost(job_id: UUID) -> None:
     while True:  # the heartbeat of this process renews it
         with db.transaction() as session:
             session.execute(held_until, {"id": job_id})
-            job = session.get_one(lifecycle.Job, job_id)
+            job = session.get_one(Job, job_id)
             if lifecycle.lost(lifecycle.held_by(job)) is not lifecycle.Outcome.STALE:
                 return

@@ -10,10 +10,11 @@ _COMMANDS = {
     "dlq": ("pingvas.cli.dlq:group", "Look at jobs that failed for good; replay and drop them."),
     "doctor": ("pingvas.cli.doctor:command", "Check this machine and the instance on it."),
     "generate": ("pingvas.cli.generate:command", "Make a picture."),
+    "health": ("pingvas.cli.health:command", "Ask a worker or beat whether it is well."),
     "models": ("pingvas.cli.models:group", "Look after the catalogue of models."),
     "queues": ("pingvas.cli.queues:group", "Show what waits and runs; pause and drain tiers."),
     "up": ("pingvas.cli.up:command", "Start everything on this machine and make a first picture."),
-    "worker": ("pingvas.cli.worker:command", "Run a worker."),
+    "worker": ("pingvas.cli.worker:command", "Run a worker; ask one to leave."),
     "user": ("pingvas.cli.users:group", "Look after accounts."),
 }
 

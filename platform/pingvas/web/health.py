@@ -15,6 +15,10 @@ Check = Callable[[], object]
 """Returns when the part is well, else raises."""
 
 
+class Unwell(Exception):
+    """A part is not well; the text says what is wrong, in words that anybody may read."""
+
+
 class Health(Reply):
     """The process is up."""
 
@@ -72,5 +76,7 @@ def _outcome(future: "Future[object]") -> str:
         future.cancel()
         return f"no answer within {TIMEOUT_SECONDS:g} s"
     error = future.exception()
+    if isinstance(error, Unwell):
+        return str(error)
     # The kind only: its text may hold addresses and user names, and anybody may ask.
     return type(error).__name__ if error else "ok"
