@@ -28,7 +28,11 @@ CONNECT = {
     "application_name": "pingvas",
     # A host that freezes inside a transaction must not hold a wallet against everybody else.
     "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=30s",
+    # A server that vanished is noticed in 20 s, whether or not it had acknowledged the question.
     "tcp_user_timeout": 20_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
 }
 
 NAMING = {

@@ -1,7 +1,8 @@
-"""A worker whose connection to the broker breaks while a job runs, and what it takes afterwards."""
+"""A worker whose connection to the broker breaks or falls silent, and what it takes afterwards."""
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -13,11 +14,12 @@ from tasks.bench.driver import Work
 
 
 class Line:
-    """A way to the broker that can be cut; what connects afterwards gets through again."""
+    """A way to the broker that can be cut or fall silent; what connects afterwards gets through again."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._open: list[socket.socket] = []
+        self._silent: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -31,11 +33,15 @@ class Line:
                 for ends in ((near, far), (far, near)):
                     threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
 
-    @staticmethod
-    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while received := source.recv(65_536):
-                sink.sendall(received)
+                if source not in self._silent:
+                    sink.sendall(received)
+
+    def fall_silent(self) -> None:
+        """Pass nothing on any more and close nothing, as a firewall that forgets does."""
+        self._silent.update(self._open)
 
     def cut(self) -> None:
         while self._open:
@@ -67,3 +73,24 @@ def test_all_places_are_taken_again(broker_url: str, broker: str, line: Line) ->
         worker.drop()
         with worker.held():
             worker.ping()
+
+
+NOTICED_SECONDS = 30.0
+
+
+def test_a_silent_line_is_noticed(broker_url: str, line: Line) -> None:
+    """Neither side is told. RabbitMQ's heartbeat is 20 s, so two of them are allowed there."""
+    over = broker_url.replace(f":{urlsplit(broker_url).port}", f":{line.port}")
+    limit = 2 * NOTICED_SECONDS if broker_url.startswith("amqp") else NOTICED_SECONDS
+    with driver.running(broker_url, environment={"BROKER_URL": over}) as worker:
+        worker.ping()
+        began = time.monotonic()
+        line.fall_silent()
+        awaited = {"first", "second", "third"}
+        worker.send(Work("free", label) for label in awaited)
+        while awaited:
+            try:
+                awaited -= set(worker.labels(1))
+            except TimeoutError:
+                assert time.monotonic() - began < limit
+        assert time.monotonic() - began < limit
