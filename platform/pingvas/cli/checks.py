@@ -187,7 +187,9 @@ def store() -> Finding:
 
 
 def workers() -> Finding:
-    """The Celery workers, by their answer to a ping."""
+    """The Celery workers, by their answer to a ping, and those that take no more jobs, by their own word."""
+    from pingvas.workers import known
+
     argv = [sys.executable, "-m", "celery", "-A", "tasks", "inspect", "ping", "--timeout", "5", "--json"]
     try:
         answers = json.loads(_output(argv, cwd=settings.get().data_dir))
@@ -198,7 +200,8 @@ def workers() -> Finding:
         if not any(name.startswith(kind) for name in names):
             mend = "see logs/ in the data folder, or start one (docs/operations.md)"
             return Finding("workers", "wrong", f"no {kind} worker answers", mend)
-    return Finding("workers", "ok", ", ".join(names))
+    leaving = [f"{one.name} is leaving, {one.running} jobs run there" for one in known() if one.draining]
+    return Finding("workers", "note" if leaving else "ok", "; ".join([", ".join(names), *leaving]))
 
 
 def _reachable(name: str, look: Callable[[], str], mend: str) -> Finding:
