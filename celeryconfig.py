@@ -35,7 +35,7 @@ def transport_options(url: str) -> dict[str, Any]:
 
 
 broker_transport_options = transport_options(broker_url)
-broker_heartbeat = 20  # of RabbitMQ; Redis has its health check
+broker_heartbeat = 8  # of RabbitMQ, and two may be missed; Redis has its health check
 
 task_queues = [
     Queue(name, Exchange("pingvas", type="direct"), routing_key=name, max_priority=BATCH_PRIORITY)

