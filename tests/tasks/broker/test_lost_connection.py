@@ -79,7 +79,7 @@ NOTICED_SECONDS = 30.0
 
 
 def test_a_silent_line_is_noticed(broker_url: str, line: Line) -> None:
-    """Neither side is told. One message may have gone into the void: on Redis, only its row brings it back."""
+    """Neither side is told. One message may be gone: on Redis only its row brings it back."""
     over = broker_url.replace(f":{urlsplit(broker_url).port}", f":{line.port}")
     with driver.running(broker_url, environment={"BROKER_URL": over}) as worker:
         worker.ping()
