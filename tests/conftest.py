@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -220,14 +220,19 @@ class Stack:
 
     def wait_ready(self) -> None:
         """Wait until the API says it is ready."""
-        deadline = time.monotonic() + _START_SECONDS
-        client = Client(self.url)
-        while not client.ready():
-            dead = next((name for name, child in self._children.items() if child.poll() is not None), None)
-            if dead or time.monotonic() > deadline:
-                log = process.tail(self._place.folder.log(dead or "api"), 40)
-                pytest.fail(f"{dead or 'api'} did not start:\n{log}")
-            time.sleep(0.1)
+        wait_until_ready(Client(self.url), self._children, self._place.folder.log)
+
+
+def wait_until_ready(
+    client: Client, children: Mapping[str, "subprocess.Popen[bytes]"], log: Callable[[str], Path]
+) -> None:
+    """Wait until an API says it is ready; `log` gives the log of a child that died, or of `api`."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not client.ready():
+        dead = next((name for name, child in children.items() if child.poll() is not None), None)
+        if dead or time.monotonic() > deadline:
+            pytest.fail(f"{dead or 'api'} did not start:\n{process.tail(log(dead or 'api'), 40)}")
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

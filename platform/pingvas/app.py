@@ -7,7 +7,7 @@ from apiflask import APIFlask
 from sqlalchemy import text
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from pingvas import db, domains, settings, storage
+from pingvas import admin, db, domains, logs, settings, storage
 from pingvas.accounts import principals
 from pingvas.accounts.views import bp as accounts
 from pingvas.billing import plans
@@ -26,6 +26,7 @@ BLUEPRINTS = (
     catalog,
     gallery,
     jobs,
+    *admin.BLUEPRINTS,
 )
 
 
@@ -65,12 +66,10 @@ def create_app() -> APIFlask:
 
 
 def _log() -> None:
-    logging.basicConfig(
-        level=settings.get().log_level,
-        format="%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s",
-    )
+    logging.basicConfig(level=settings.get().log_level)
     for handler in logging.getLogger().handlers:
         handler.addFilter(request_id.LogFilter())
+    logs.apply(logging.getLogger(), "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s")
 
 
 def _database() -> None:

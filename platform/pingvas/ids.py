@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from datetime import datetime
 from uuid import UUID
 
 from pingvas.errors import NotFound
@@ -17,6 +18,11 @@ def new() -> UUID:
     version, variant = 0x7, 0x2
     value = milliseconds << 80 | version << 76 | fraction << 64 | variant << 62 | secrets.randbits(62)
     return UUID(int=value)
+
+
+def first_of(moment: datetime) -> UUID:
+    """Return the lowest id that can be made at `moment`, so that an index on ids finds what came after it."""
+    return UUID(int=int(moment.timestamp() * 1_000) << 80 | 0x7 << 76 | 0x2 << 62)
 
 
 def parse(text: str) -> UUID:

@@ -69,16 +69,21 @@ class Settings(BaseSettings):
     )
 
     database_url: str = Field(
-        "", validation_alias=_named("DATABASE_URL"), description="PostgreSQL; empty: the embedded server."
+        "",
+        validation_alias=_named("DATABASE_URL"),
+        repr=False,
+        description="PostgreSQL; empty: the embedded server.",
     )
     broker_url: str = Field(
         "",
         validation_alias=_named("BROKER_URL"),
+        repr=False,
         description="Celery broker, Redis or RabbitMQ (`amqp://`); empty: the embedded Redis.",
     )
     redis_url: str = Field(
         "",
         validation_alias=_named("REDIS_URL"),
+        repr=False,
         description="Redis of events; empty: the broker's, if that is Redis.",
     )
     database_pool_size: int = Field(10, ge=1, le=200, description="Connections per process.")

@@ -1,13 +1,16 @@
 """Commands on rows: users, models, queues, schema."""
 
+import getpass
 import re
+import socket
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from pingvas import db, migrations
 from pingvas.accounts import login
+from pingvas.audit.models import AuditEntry
 from tests.cli.conftest import Run, own_environment, run_command
 
 EMAIL = "ada@example.com"
@@ -48,6 +51,31 @@ def test_user_grant_and_set_tier(pingvas: Run) -> None:
     assert pingvas("user", "grant", "nobody@example.com", "5").stderr.startswith(
         "There is no account nobody@"
     )
+
+
+def test_what_is_done_at_a_terminal_stands_in_the_trail(pingvas: Run, tmp_path: Path) -> None:
+    pingvas("user", "create", EMAIL)
+    pingvas("user", "grant", EMAIL, "50", "--reason", "sorry")
+    pingvas("user", "set-tier", EMAIL, "studio")
+    pingvas("models", "add", "mine", "someone/sd15", "--family", "sd15")
+    drained = pingvas("queues", "drain", "free")
+    assert drained.returncode == 0, drained
+    resumed = pingvas("queues", "resume", "free")
+    assert resumed.returncode == 0, resumed
+    with db.transaction() as session:
+        acts = list(session.scalars(select(AuditEntry).order_by(AuditEntry.id)))
+    assert [act.action for act in acts] == [
+        "users.create",
+        "users.credits",
+        "users.change",
+        "models.add",
+        "tiers.change",
+        "tiers.change",
+    ]
+    assert {act.actor for act in acts} == {f"cli:{getpass.getuser()}@{socket.gethostname()}"}
+    assert acts[1].after["reason"] == "sorry"
+    assert (acts[2].before["tier"], acts[2].after["tier"]) == ("free", "studio")
+    assert (acts[4].before, acts[4].after) == ({"state": "open"}, {"state": "draining"})
 
 
 def test_taking_more_than_there_is_changes_nothing(pingvas: Run) -> None:

@@ -1,5 +1,5 @@
 """Who changed what by hand: rows that are written with the change, and never changed themselves."""
 
-from pingvas.audit.trail import of_subject, record
+from pingvas.audit.trail import coming_from, of_subject, record
 
-__all__ = ["of_subject", "record"]
+__all__ = ["coming_from", "of_subject", "record"]

@@ -101,6 +101,7 @@ def add_entry(
     try:
         with db.transaction() as session:
             session.add(entry)
+            session.flush()  # a taken slug shows here, also inside a caller's unit of work
     except IntegrityError:
         raise Conflict(f"The catalogue has a model {slug!r} already.") from None
     _known.forget()

@@ -3,12 +3,13 @@
 import click
 from rich.table import Table
 
+from pingvas import db
 from pingvas.billing.plans import Tier
 from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
 from pingvas.cli import console
 from pingvas.cli.console import data_dir_option
-from pingvas.cli.session import rows
+from pingvas.cli.session import rows, write_down
 
 
 @click.group("models")
@@ -52,7 +53,7 @@ def add(
     title: str | None,
 ) -> None:
     """Offer a model as SLUG. LOCATION is a diffusers folder, a .safetensors file or a hub id (owner/name)."""
-    with rows():
+    with rows(), db.transaction():
         entry = entries.add_entry(
             slug,
             location,
@@ -62,6 +63,7 @@ def add(
             min_tier=min_tier,
             title=title,
         )
+        write_down("models.add", f"model:{slug}", location=entry.location, family=entry.family)
     console.done(f"{entry.slug}: {entry.family} from {entry.location}")
 
 
@@ -70,6 +72,7 @@ def add(
 @data_dir_option
 def remove(slug: str) -> None:
     """Take a model out of the catalogue."""
-    with rows():
+    with rows(), db.transaction():
         entries.remove_entry(slug)
+        write_down("models.remove", f"model:{slug}")
     console.done(f"{slug} is no longer offered")

@@ -5,13 +5,19 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pingvas import domains, embedded, migrations, settings
+from pingvas import audit, db, domains, embedded, migrations, settings
 from pingvas.cli.console import CommandError
 
 
 def operator() -> str:
     """Return who is at the terminal, for the trail of what was done by hand."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    return f"cli:{getpass.getuser()}@{socket.gethostname()}"
+
+
+def write_down(action: str, subject: str, **after: object) -> None:
+    """Write an act at the terminal into the trail, in the unit of work that does it."""
+    with db.transaction() as session:
+        audit.record(session, operator(), action, subject, before={}, after=after)
 
 
 def attach() -> None:

@@ -4,14 +4,15 @@ import secrets
 
 import click
 
-from pingvas import db, ids
+from pingvas import db
 from pingvas.accounts import users
 from pingvas.accounts.models import ROLES, TIERS, User
 from pingvas.accounts.register import register
-from pingvas.billing import ledger, wallets
+from pingvas.admin import members
+from pingvas.admin.members import Changes
 from pingvas.cli import console
 from pingvas.cli.console import CommandError, data_dir_option
-from pingvas.cli.session import rows
+from pingvas.cli.session import operator, rows, write_down
 
 
 @click.group("user")
@@ -30,8 +31,9 @@ def create(email: str, password: str | None, tier: str, role: str) -> None:
     if password == "-":  # noqa: S105 (asks for one)
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     chosen = password or secrets.token_urlsafe(18)
-    with rows():
+    with rows(), db.transaction():
         user = register(email, chosen, tier=tier, role=role)
+        write_down("users.create", f"user:{user.id}", tier=tier, role=role)
     console.done(f"{user.email} ({user.tier}, {user.role}) is {user.id}")
     if not password:
         console.say(f"Password, shown this once: {chosen}")
@@ -48,9 +50,7 @@ def grant(email: str, amount: int, reason: str) -> None:
         raise click.UsageError("AMOUNT is 0.")
     with rows():
         user = _user(email)
-        ledger.grant(user.id, amount, business_key=f"cli:{ids.new()}", description=reason)
-        with db.transaction() as session:
-            wallet = wallets.read(session, user.id)
+        wallet = members.adjust(operator(), user.id, amount, reason)
         left = wallet.monthly + wallet.purchased
     console.done(f"{user.email} has {left} credits")
 
@@ -63,8 +63,7 @@ def set_tier(email: str, tier: str) -> None:
     """Move EMAIL's account to another plan."""
     with rows():
         user = _user(email)
-        with db.transaction() as session:
-            users.set_tier(session, user.id, tier)
+        members.change(operator(), user.id, Changes(tier=tier), "Set by an operator")
     console.done(f"{user.email} is on {tier}")
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Select, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from pingvas import clock, db
+from pingvas import audit, clock, db
 from pingvas.billing.plans import Tier
 from pingvas.cached import Cached
 from pingvas.errors import Invalid, Unavailable
@@ -64,6 +64,8 @@ def change(tier: str, state: State, by: str) -> Said:
     with db.transaction() as session:
         before = _read(session)[Tier(tier)]
         session.execute(upsert.on_conflict_do_update(index_elements=["tier"], set_=values))
+        told = {"before": {"state": before.state.value}, "after": {"state": state.value}}
+        audit.record(session, by, "tiers.change", f"tier:{tier}", **told)
     _known.forget()
     return before
 

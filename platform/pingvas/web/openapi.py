@@ -117,6 +117,8 @@ def complete(spec: Json) -> Json:
     contracted = [(method, op, op.pop("x-contract")) for method, op in operations if "x-contract" in op]
     schemas, refs = _schemas([contract for _, _, contract in contracted])
     spec["components"]["schemas"] = {**schemas, "Problem": _PROBLEM}
+    # Blueprints may share a heading.
+    spec["tags"] = list({tag["name"]: tag for tag in spec.get("tags", ())}.values())
     seen: Counter[str] = Counter()
     for method, operation, contract in contracted:
         seen[operation["operationId"]] += 1

@@ -1,0 +1,31 @@
+"""What the document promises, tried with thousands of generated requests (`make contract` tries more)."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.contract.conftest import Api
+
+_HERE = Path(__file__).parent
+_SECONDS = os.environ.get("CONTRACT_SECONDS", "60")
+_SEED = os.environ.get("CONTRACT_SEED", "1")
+
+
+def test_no_request_finds_an_answer_that_is_not_documented(api: Api, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("schemathesis"))]
+    command += ["--config-file", str(_HERE / "schemathesis.toml"), "run", f"{api.url}/api/openapi.json"]
+    command += ["--max-time", _SECONDS, "--seed", _SEED, "--no-color", "--suppress-health-check", "all"]
+    command += ["--report", "json", "--report-json-path", str(tmp_path / "report.json")]
+    environment = api.environment | {"SCHEMATHESIS_HOOKS": "tests.contract.hooks"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+    cases = re.search(r"(\d+) generated", done.stdout)
+    assert cases is not None
+    assert int(cases[1]) > 500
+    assert "unexpected error" not in api.log.read_text()
+    assert json.loads((tmp_path / "report.json").read_text())
