@@ -10,6 +10,7 @@ import queue
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pingvas.together import Rider, Together
@@ -95,4 +96,5 @@ def _deliver(ended: list[tuple[_Future, Any]]) -> None:
             else:
                 result.set_result(outcome)
 
-    ended[0][0].get_loop().call_soon_threadsafe(deliver)
+    with suppress(RuntimeError):  # the loop is closed: the server has stopped
+        ended[0][0].get_loop().call_soon_threadsafe(deliver)

@@ -34,6 +34,8 @@ class Wallet(Base):
     anchor_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     allocated: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     told_low_at: Mapped[datetime | None]
+    api_calls: Mapped[int] = mapped_column(default=0, server_default="0")
+    api_calls_since: Mapped[datetime | None]
 
 
 class LedgerTransaction(Base):

@@ -16,23 +16,23 @@ _FILE = "demo.json"
 
 @dataclass(frozen=True)
 class Demo:
-    """An account with an API key."""
+    """An account that can sign in. It has no API key: those are not for the free plan."""
 
     user_id: str
     email: str
     password: str
-    api_key: str
 
 
-def account(folder: DataFolder, url: str, tier: str = "free") -> Demo:
-    """Return the demo account of a tier; registers it when there is none, or the database is another one."""
+def sign_in(folder: DataFolder, url: str, tier: str = "free") -> tuple[Demo, Client]:
+    """Sign in to the demo account of a tier; register it if there is none, or the database is another one."""
+    client = Client(url)
     kept = _read(folder)
     found = kept.get(tier)
-    if found and _works(Client(url, found.api_key)):
-        return found
-    made = _register(Client(url), tier)
+    if found and _sign_in(client, found):
+        return found, client
+    made = _register(client, tier)
     write_private(folder.path / _FILE, json.dumps({k: asdict(v) for k, v in {**kept, tier: made}.items()}))
-    return made
+    return made, client
 
 
 def _read(folder: DataFolder) -> dict[str, Demo]:
@@ -43,13 +43,14 @@ def _read(folder: DataFolder) -> dict[str, Demo]:
         return {}
 
 
-def _works(client: Client) -> bool:
+def _sign_in(client: Client, demo: Demo) -> bool:
     try:
-        client.get("/api/v1/auth/me")
+        signed_in = client.post("/api/v1/auth/login", {"email": demo.email, "password": demo.password})
     except ApiError as error:
         if error.status == 401:
             return False
         raise
+    client.key = signed_in["access_token"]
     return True
 
 
@@ -64,8 +65,7 @@ def _register(client: Client, tier: str) -> Demo:
         _register_directly(email, password, tier)
         signed_in = client.post("/api/v1/auth/login", credentials)
     client.key = signed_in["access_token"]
-    key = client.post("/api/v1/api-keys", {"name": "command line"})["key"]
-    return Demo(signed_in["user"]["id"], email, password, key)
+    return Demo(signed_in["user"]["id"], email, password)
 
 
 def _register_directly(email: str, password: str, tier: str) -> None:

@@ -28,7 +28,7 @@ from pingvas.cli.rest import Client
 @click.option("--size", type=click.IntRange(min=1), help="Width and height in pixels [default: the model's].")
 @click.option("--tier", type=click.Choice([tier.value for tier in Tier]), help="Plan of the demo account.")
 @click.option("--url", help="Address of an instance elsewhere; needs a key.")
-@click.option("--key", help="API key [default: PINGVAS_API_KEY, else a local demo account's].")
+@click.option("--key", help="API key [default: PINGVAS_API_KEY, else a local demo account].")
 @data_dir_option
 def command(
     prompt: str, output: Path, tier: str | None, url: str | None, key: str | None, **order: Any
@@ -63,8 +63,7 @@ def _client(url: str | None, key: str | None, tier: str, body: dict[str, Any]) -
         )
     if key:
         return Client(instance.url, key)
-    account = demo.account(folder, instance.url, tier)
-    client = Client(instance.url, account.api_key)
+    account, client = demo.sign_in(folder, instance.url, tier)
     granted = demo.top_up(client, account, body)
     if granted:
         console.say(f"  The demo account was out of credits and got {granted}.")

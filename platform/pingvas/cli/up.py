@@ -159,8 +159,7 @@ def check_port(host: str, port: int, option: str) -> None:
 
 
 def _first_picture(place: Place, output: Path | None, supervisor: Supervisor) -> None:
-    account = demo.account(place.folder, place.url)
-    client = Client(place.url, account.api_key)
+    account, client = demo.sign_in(place.folder, place.url)
     granted = demo.top_up(client, account, FIRST_ORDER)
     if granted:
         console.say(f"  The demo account was out of credits and got {granted}.")
@@ -171,12 +170,13 @@ def _first_picture(place: Place, output: Path | None, supervisor: Supervisor) ->
 
 
 def _print_addresses(place: Place) -> None:
-    key = demo.account(place.folder, place.url).api_key
+    _, signed_in = demo.sign_in(place.folder, place.url)
     console.say(f"""
 API      {place.url}/api/v1, docs at {place.url}/api/docs
 Flower   {place.flower_url} (login {programs.flower_login(place.folder)})
 Next     {_generate_command(place)} 'a green star on a white background'
-or       {_curl(place.url, key)}
+or       {_curl(place.url, signed_in.key)}
+         (its token is good for {settings.get().access_token_seconds // 60} minutes)
 
 Ctrl-C stops everything.""")
 

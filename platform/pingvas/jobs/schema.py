@@ -120,9 +120,10 @@ class WaitReply(Reply):
 
 
 class QuoteReply(Reply):
-    """`credits` is the most it can cost."""
+    """`credits` is the most it can cost; asked with an API key, `api_call_credits` is the fee of the call."""
 
     credits: int
+    api_call_credits: int
     estimated_gpu_seconds: float
     estimated_wait_seconds: WaitReply
 

@@ -3,7 +3,6 @@
 Hold, rows and limits are one call of a database function: a request is one round trip after its sign-in.
 """
 
-import json
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,25 +10,19 @@ from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
-from pingvas import clock, db, ids
+from pingvas import db, ids
 from pingvas.billing import plans
 from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
 from pingvas.catalog.models import CatalogEntry
-from pingvas.errors import InsufficientCredits, Invalid, QueueFull, TierRequired
-from pingvas.jobs import dispatch, eta, refusals, tiers
+from pingvas.errors import Invalid, TierRequired
+from pingvas.jobs import accepting, dispatch, eta, refusals, tiers
 from pingvas.jobs.dispatch import Bell
 from pingvas.jobs.eta import Work
 from pingvas.jobs.quote import Quote, quote
-from pingvas.together import Together
 
 MAX_SEED = 2**63 - 1
 FEATURE_BATCH = "batch"
-
-_ACCEPT = """
-    SELECT n, outcome, amount, rung, waits FROM jsonb_to_recordset(%(requests)s) AS request (
-        n int, customer uuid, tier text, metered boolean, room bigint, places bigint, jobs jsonb),
-    LATERAL accept_jobs(customer, tier, metered, room, places, %(now)s, jobs) AS reply ORDER BY n"""
 
 
 @dataclass(frozen=True)
@@ -131,20 +124,25 @@ class Accepted:
     wait_seconds: float
 
 
-def submit(user_id: UUID, tier: str, order: Order) -> Accepted:
+def submit(user_id: UUID, tier: str, order: Order, *, by_key: bool = False) -> Accepted:
     """Accept a job: hold and row in one transaction, then ring the tier's queue.
 
+    `by_key`: it came with an API key, which costs the plan's fee and one of its calls of the month.
+
     Raises:
-        Invalid, TierRequired: see `resolve`.
+        Invalid, TierRequired: see `resolve`; the latter also for a key where the plan has no calls.
+        TooMany: no calls with API keys are left this month.
         TierDraining: operators let this tier take no new jobs.
         NoWorker: no worker that is up can run the model.
         InsufficientCredits: the user cannot pay the quote.
         QueueFull: the user has as many jobs waiting as the plan allows.
     """
-    return submit_all(user_id, tier, [order])[0]
+    return submit_all(user_id, tier, [order], by_key=by_key)[0]
 
 
-def submit_batch(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accepted]:
+def submit_batch(
+    user_id: UUID, tier: str, orders: Sequence[Order], *, by_key: bool = False
+) -> list[Accepted]:
     """Accept several jobs or none, for plans that include batches; see `submit` for the other errors.
 
     Raises:
@@ -157,12 +155,13 @@ def submit_batch(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Acce
     room = plans.limit(plans.of(tier).max_queue_size)
     if room is not None and len(orders) > room:
         raise _invalid("prompts", f"Your plan lets {room} jobs wait, so a batch has {room} prompts at most.")
-    return submit_all(user_id, tier, orders)
+    return submit_all(user_id, tier, orders, by_key=by_key)
 
 
-def submit_all(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accepted]:
+def submit_all(user_id: UUID, tier: str, orders: Sequence[Order], *, by_key: bool = False) -> list[Accepted]:
     """Accept several jobs or none; see `submit` for the errors."""
     tiers.check_open(tier)
+    call = accepting.call(tier) if by_key else None
     forecast = cache(partial(_forecast, tier))  # the jobs of a batch are much the same work
     drafts = [_draft(order, tier, forecast) for order in orders]
     plan = plans.of(tier)
@@ -173,9 +172,10 @@ def submit_all(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accept
         "room": plans.limit(plan.max_queue_size),
         "places": plans.limit(plan.max_concurrent_jobs),
         "jobs": drafts,
+        "call": call,
     }
-    reply = _accept(values)
-    _check(reply.outcome, reply.amount, user_id, drafts, plan)
+    reply = accepting.accept(values)
+    accepting.check(reply.outcome, reply.amount, user_id, drafts, plan, call)
     rung = set(reply.rung)
     accepted = [
         Accepted(UUID(draft["id"]), draft["quote"], wait)
@@ -189,16 +189,8 @@ def submit_all(user_id: UUID, tier: str, orders: Sequence[Order]) -> list[Accept
     return accepted
 
 
-def _accept_all(requests: Sequence[dict[str, Any]]) -> Sequence[Any]:
-    numbered = [{"n": n, **request} for n, request in enumerate(requests)]
-    return db.query(_ACCEPT, {"now": clock.now(), "requests": json.dumps(numbered)})
-
-
-_accept: Together[dict[str, Any], Any] = Together(_accept_all)
-
-
 def _draft(order: Order, tier: str, forecast: Callable[[Work], dict[str, float]]) -> dict[str, Any]:
-    """Return a job as the database function `accept_jobs` (migration 0004) takes it."""
+    """Return a job as the database function `accept_jobs` (migration 0012) takes it."""
     entry, parameters, priced = price(order, tier)
     refusals.check(entry, tier)
     wanted = vars(parameters)
@@ -222,24 +214,3 @@ def _forecast(tier: str, work: Work) -> dict[str, float]:
         "eta_turn": eta.turn_seconds(tier, work, wait),
         "run_seconds": eta.run_seconds(work),
     }
-
-
-def _check(
-    outcome: str, amount: int, user_id: UUID, drafts: Sequence[dict[str, Any]], plan: plans.Plan
-) -> None:
-    if outcome == "insufficient":
-        total = sum(draft["quote"] for draft in drafts)
-        raise InsufficientCredits(
-            f"This needs {total} credits and {amount} are available.", required=total, available=amount
-        )
-    if outcome == "queue_full":
-        room = plan.max_queue_size
-        message = f"{amount} of your jobs are waiting and the {plan.title} plan allows {room}"
-        message += f"; these would be {len(drafts)} more." if len(drafts) > 1 else "."
-        raise QueueFull(
-            message,
-            policy="waiting-jobs",
-            limit=room,
-            remaining=max(0, room - amount),
-            retry_after=eta.next_place_seconds(user_id),
-        )

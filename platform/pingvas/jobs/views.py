@@ -5,6 +5,7 @@ import math
 from flask import Response, request
 
 from pingvas import db, events, ids
+from pingvas.billing import plans
 from pingvas.errors import AlreadyFinished, InsufficientCredits, NotFound, NoWorker, QueueFull, TierRequired
 from pingvas.events.model import position
 from pingvas.gallery import pictures
@@ -78,7 +79,7 @@ def create(body: GenerateBody) -> Answer:
 
 def _accept(body: GenerateBody) -> Answer:
     user = auth.current()
-    reply = _accepted(submit.submit(user.id, user.tier, body.order()))
+    reply = _accepted(submit.submit(user.id, user.tier, body.order(), by_key=user.via == "key"))
     return Answer(reply, headers={"Location": reply.links.self})
 
 
@@ -110,7 +111,7 @@ def generate_batch(body: BatchBody) -> BatchAccepted:
     same plan.
     """
     user = auth.current()
-    jobs = submit.submit_batch(user.id, user.tier, body.orders())
+    jobs = submit.submit_batch(user.id, user.tier, body.orders(), by_key=user.via == "key")
     return BatchAccepted(
         jobs=[_accepted(job) for job in jobs],
         estimated_credits=sum(job.credits for job in jobs),
@@ -131,6 +132,7 @@ def quote(body: GenerateBody) -> QuoteReply:
     wait = eta.estimate(user.tier, eta.Work.of(order.model, vars(ordered)))
     return QuoteReply(
         credits=priced.credits,
+        api_call_credits=plans.prices().api_call_credits if user.via == "key" else 0,
         estimated_gpu_seconds=priced.gpu_seconds,
         estimated_wait_seconds=WaitReply(p50=wait.p50, p90=wait.p90),
     )
