@@ -49,7 +49,7 @@ task_create_missing_queues = False  # a misspelt queue is an error, not a new qu
 beat_scheduler = "tasks.schedule:Scheduler"
 beat_max_loop_interval = 30  # longer than that without a tick, and `/healthz` of beat would be wrong
 
-imports = ("tasks.generation", "tasks.control")
+imports = ("tasks.generation", "tasks.control", "tasks.metrics")
 task_serializer = "json"
 accept_content = ["json"]
 task_ignore_result = True  # what a task came to is in the database

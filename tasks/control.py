@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from beat_schedule import beat_schedule
@@ -11,12 +12,14 @@ from pingvas.billing import resets
 from pingvas.billing.lemonsqueezy import inbox
 from pingvas.jobs import sweep as jobs_sweep
 from pingvas.jobs.dead_letters import replay
+from pingvas.upkeep import orphans, retention
 from pingvas.web import idempotency
 from tasks import app
 
 log = logging.getLogger(__name__)
 
 EXPIRED_KEYS_PER_BATCH: Final = 10_000
+OLD_ROWS_PER_BATCH: Final = 2_000
 _MOST_BATCHES: Final = 50
 
 _PERIODS: Final = {entry["task"]: float(entry["schedule"]) for entry in beat_schedule.values()}
@@ -81,10 +84,30 @@ def reconcile() -> dict[str, int]:
 @_scheduled
 def expire_idempotency_keys() -> int:
     """Forget old Idempotency-Keys; what is left over is the next run's."""
-    forgotten = 0
+    return _in_batches(idempotency.expire, EXPIRED_KEYS_PER_BATCH)
+
+
+@_scheduled
+def trim_history() -> dict[str, int]:
+    """Delete rows past their time: expired sign-ins, failed attempts and dead letters of long ago."""
+    return {table: _in_batches(partial(retention.trim, table), OLD_ROWS_PER_BATCH) for table in retention.OLD}
+
+
+@_scheduled
+def collect_orphans() -> dict[str, int]:
+    """Delete bytes of pictures that have no row, some fifty thousand keys further in each run."""
+    pages: list[orphans.Page] = []
+    while len(pages) < _MOST_BATCHES and not (pages and pages[-1].last):
+        pages.append(orphans.collect())
+    return {"seen": sum(page.seen for page in pages), "deleted": sum(page.deleted for page in pages)}
+
+
+def _in_batches(work: Callable[[int], int], size: int) -> int:
+    """Do bounded work until little is left of it, or the run has done enough; return how much was done."""
+    done = 0
     for _ in range(_MOST_BATCHES):
-        batch = idempotency.expire(EXPIRED_KEYS_PER_BATCH)
-        forgotten += batch
-        if batch < EXPIRED_KEYS_PER_BATCH:
+        batch = work(size)
+        done += batch
+        if batch < size:
             break
-    return forgotten
+    return done

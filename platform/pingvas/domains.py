@@ -26,6 +26,7 @@ MODELS = (
     "pingvas.gallery.models",
     "pingvas.jobs.models",
     "pingvas.jobs.dead_letters.models",
+    "pingvas.upkeep.models",
 )
 
 _deliver_mails = partial(errands.call, "tasks.control.send_mails", rung=True)

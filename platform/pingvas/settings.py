@@ -210,6 +210,16 @@ class Settings(BaseSettings):
         pattern="^(https?://.+)?$",
         description="EC2's instance metadata, `http://169.254.169.254`: a worker heeds a spot interruption.",
     )
+    orphan_seconds: Seconds = Field(
+        86_400, description="Age from which an object of the store that has no row is deleted."
+    )
+    history_days: int = Field(
+        90, ge=1, description="Days that failed attempts, closed dead letters and sent mails are kept."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of `/metrics`; none that customers reach.")
+    metrics_port: int = Field(
+        0, ge=0, le=65_535, description="Port of `/metrics`, served by the control worker; 0: not served."
+    )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING, ERROR."
     )

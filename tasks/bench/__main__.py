@@ -68,7 +68,7 @@ def _brokers() -> Iterator[Mapping[str, str]]:
         if missing := rabbitmq.missing():
             print(f"RabbitMQ: {missing} is not installed, so it is not measured\n")
         else:
-            brokers["RabbitMQ"] = cleanup.enter_context(rabbitmq.running())
+            brokers["RabbitMQ"] = cleanup.enter_context(rabbitmq.running()).url
         yield brokers
 
 

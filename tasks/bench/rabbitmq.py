@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -25,24 +26,49 @@ def missing() -> str:
     return "" if shutil.which("epmd") else "epmd"
 
 
+class Server:
+    """One server with its folder, started and stopped as often as wanted; `url` stays the same."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._log = folder, folder / "log"
+        self._port, names, distribution = _free_ports(3)
+        self._environment = _environment(folder, self._port, names, distribution)
+        # Erlang would start this one as a daemon that stays behind.
+        self._programs = [self._spawn(["epmd", "-port", str(names)])]
+        self.url = f"amqp://guest:guest@127.0.0.1:{self._port}//"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._programs.append(self._spawn([str(_PROGRAMS / "rabbitmq-server")]))
+        _wait_until_open(self._port, self._programs[-1], self._log)
+
+    def restart(self) -> None:
+        """Kill -9 it and start it on what it had written."""
+        server = self._programs.pop()
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        self.start()
+
+    def stop(self) -> None:
+        """End for good."""
+        for program in reversed(self._programs):
+            program.terminate()
+            process.wait_or_kill(program, 20)
+
+    def _spawn(self, argv: list[str]) -> "subprocess.Popen[bytes]":
+        return process.spawn(argv, log=self._log, cwd=self._folder, env=self._environment)
+
+
 @contextmanager
-def running() -> Iterator[str]:
-    """Run a server; its URL. Nothing of it outlives the block."""
+def running() -> Iterator[Server]:
+    """Run a server. Nothing of it outlives the block."""
     with tempfile.TemporaryDirectory(prefix="pingvas-rabbitmq-") as path:
-        port, names, distribution = _free_ports(3)
-        environment = _environment(Path(path), port, names, distribution)
-        log = Path(path) / "log"
-        programs = []
+        server = Server(Path(path))
         try:
-            # Erlang would start this one as a daemon that stays behind.
-            for argv in (["epmd", "-port", str(names)], [str(_PROGRAMS / "rabbitmq-server")]):
-                programs.append(process.spawn(argv, log=log, cwd=Path(path), env=environment))
-            _wait_until_open(port, programs[1], log)
-            yield f"amqp://guest:guest@127.0.0.1:{port}//"
+            server.start()
+            yield server
         finally:
-            for program in reversed(programs):
-                program.terminate()
-                process.wait_or_kill(program, 20)
+            server.stop()
 
 
 def _environment(folder: Path, port: int, names: int, distribution: int) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tests.chaos import books, plan
 from tests.chaos.acts import Acts
 from tests.chaos.customers import Answers, Customers
 from tests.chaos.plan import Plan
-from tests.chaos.world import SHORT, WORKERS, World, made
+from tests.chaos.world import BROKERS, SHORT, STORES, WORKERS, World, made
 
 _LIMIT_SECONDS: Final = 590
 _END_SECONDS: Final = 120.0
@@ -27,11 +27,12 @@ def main() -> int:
     """Run the suite; 0 when the books are right and every fault was done."""
     wanted = _arguments()
     chosen = plan.make(wanted.seed, WORKERS, wanted.jobs, wanted.faults)
-    again = f'make chaos ARGS="--seed {wanted.seed} --jobs {wanted.jobs} --faults {wanted.faults}"'
+    again = f"--seed {wanted.seed} --jobs {wanted.jobs} --faults {wanted.faults}"
+    again = f'make chaos ARGS="{again} --broker {wanted.broker} --store {wanted.store}"'
     _say(f"the same again: {again}")
     signal.signal(signal.SIGALRM, _too_late)
     signal.alarm(_LIMIT_SECONDS)
-    with made(SHORT) as world:
+    with made(SHORT, wanted.broker, wanted.store) as world:
         world.start_programs()
         answers, met = _run(world, chosen)
         problems = books.problems(answers)
@@ -94,6 +95,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--jobs", type=int, default=1_000)
     parser.add_argument("--faults", type=int, default=55)
+    parser.add_argument("--broker", choices=BROKERS, default=BROKERS[0])
+    parser.add_argument("--store", choices=STORES, default=STORES[0])
     return parser.parse_args()
 
 

@@ -3,13 +3,13 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import text
 
 from pingvas import db, workers
 from pingvas.cli import programs
-from pingvas.events.connection import client
 from pingvas.jobs import dispatch
 from pingvas.jobs.dispatch import Bell
 from tests.chaos.customers import Customers
@@ -50,28 +50,29 @@ class Acts:
 
     def _break(self, fault: Fault) -> bool:
         world = self._world
-        match fault.kind:
-            case Kind.WORKER_KILLED:
-                return self._kill_worker()
-            case Kind.WORKER_FROZEN:
-                return self._freeze()
-            case Kind.SWEEPER_KILLED:
-                world.kill("control-worker")
-                world.start(world.sweeper())
-            case Kind.API_KILLED:
-                return self._kill_api(fault.hard)
-            case Kind.REDIS_FLUSHED:
-                _flush_redis(world.redis.url)
-            case Kind.REDIS_RESTARTED:
-                world.restart_redis()
-            case Kind.POSTGRES_RESTARTED:
-                world.restart_postgres(fault.hard)
-            case Kind.STORE_BROKEN:
-                with world.broken_store([worker_name(number) for number in range(WORKERS)]):
-                    time.sleep(_BROKEN_SECONDS)
-            case Kind.MESSAGES_REPEATED:
-                _repeat_messages()
-        return True
+        acts: dict[Kind, Callable[[], bool | None]] = {
+            Kind.WORKER_KILLED: self._kill_worker,
+            Kind.WORKER_FROZEN: self._freeze,
+            Kind.SWEEPER_KILLED: self._kill_sweeper,
+            Kind.BEAT_KILLED: lambda: world.kill_beats(both=fault.hard),
+            Kind.API_KILLED: lambda: self._kill_api(fault.hard),
+            Kind.BROKER_FORGETS: world.broker.forget,
+            Kind.BROKER_RESTARTED: world.broker.restart,
+            Kind.BROKER_SILENT: lambda: world.broker.line.fall_silent() > 0,
+            Kind.POSTGRES_RESTARTED: lambda: world.restart_postgres(fault.hard),
+            Kind.STORE_BROKEN: self._break_store,
+            Kind.MESSAGES_REPEATED: _repeat_messages,
+        }
+        return acts[fault.kind]() is not False
+
+    def _kill_sweeper(self) -> None:
+        self._world.kill("control-worker")
+        self._world.start(self._world.sweeper())
+
+    def _break_store(self) -> None:
+        pids = [self._world.pid(worker_name(number)) for number in range(WORKERS)]
+        with self._world.store.broken(pids):
+            time.sleep(_BROKEN_SECONDS)
 
     def _die_at_point(self, fault: Fault, orders: tuple[Order, ...]) -> bool:
         world, name = self._world, worker_name(fault.target)
@@ -133,12 +134,6 @@ def wait_there(pid: int) -> None:
         if any(worker.pid == pid for worker in workers.live()):
             return
         time.sleep(0.05)
-
-
-def _flush_redis(url: str) -> None:
-    redis = client(url)
-    assert redis
-    redis.flushall()
 
 
 def _repeat_messages() -> None:

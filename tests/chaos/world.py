@@ -1,7 +1,6 @@
 """A whole instance on servers of its own, every process of which can be killed."""
 
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -21,11 +20,16 @@ from pingvas.cli import programs
 from pingvas.cli.programs import Place, Program
 from pingvas.cli.rest import Client
 from pingvas.embedded import DataFolder, postgres, process
-from pingvas.embedded import redis as redis_server
 from pingvas.embedded.servers import forget_settings
 from pingvas.jobs import routing
+from tests.chaos import brokers, stores
+from tests.chaos.brokers import Broker
+from tests.chaos.stores import Store
 
 WORKERS: Final = 2
+BEATS: Final = ("beat", "beat-standby")
+BROKERS: Final = ("redis", "rabbitmq")
+STORES: Final = ("folder", "s3")
 ROOT: Final = Path(__file__).resolve().parents[2]
 _START_SECONDS: Final = 60.0
 # Short leases, so that what is lost comes back in seconds; no limits on calls, all come from one address.
@@ -54,11 +58,12 @@ def worker_name(number: int) -> str:
 class World:
     """Servers and programs. Programs end with the thread that starts them: let it be the main one."""
 
-    def __init__(self, folder: DataFolder) -> None:
+    def __init__(self, folder: DataFolder, broker: str, store: str) -> None:
         self.folder = folder
         self.postgres = postgres.start(folder)
-        self.redis_port = _free_port()
-        self.redis = redis_server.start(folder, port=self.redis_port)
+        self.events = brokers.Redis(folder, _free_port())
+        self.broker: Broker = brokers.RabbitMQ() if broker == "rabbitmq" else self.events
+        self.store: Store = stores.S3(folder, _free_port()) if store == "s3" else stores.Folder()
         self.place = Place(folder, port=_free_port())
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -69,7 +74,8 @@ class World:
     def start_programs(self, workers: int = WORKERS) -> None:
         """Start everything and wait until the API says it is ready."""
         self.start(programs.api(self.place))
-        self.start(programs.beat(self.place))
+        for name in BEATS:
+            self.start(self.beat(name))
         self.start(self.sweeper())
         for number in range(workers):
             self.start(self.gpu_worker(number))
@@ -84,6 +90,22 @@ class World:
         """Return the worker of the sweep."""
         made = programs.control_worker(self.place)
         return replace(made, argv=_on_standin(made.argv))
+
+    def beat(self, name: str) -> Program:
+        """Return one of two beats, with a schedule of its own."""
+        made = programs.beat(self.place)
+        schedule = ("--schedule", str(self.folder.path / f"{name}-schedule"))
+        return replace(made, name=name, argv=(*made.argv, *schedule))
+
+    def kill_beats(self, *, both: bool) -> None:
+        """Kill -9 a beat, or both for longer than a sweep's period, and start what is gone."""
+        killed = BEATS if both else BEATS[:1]
+        for name in killed:
+            self.kill(name)
+        if both:
+            time.sleep(2 * float(SHORT["PINGVAS_SWEEP_SECONDS"]))
+        for name in killed:
+            self.start(self.beat(name))
 
     def start(self, program: Program) -> None:
         """Start a program."""
@@ -118,13 +140,6 @@ class World:
         for child in psutil.Process(self.pid("api")).children()[-1:]:
             child.kill()
 
-    def restart_redis(self) -> None:
-        """Kill -9 Redis and start it on what it had written."""
-        assert self.redis.identity
-        os.kill(self.redis.identity.pid, signal.SIGKILL)
-        self.redis.stop()
-        self.redis = redis_server.start(self.folder, port=self.redis_port)
-
     def restart_postgres(self, hard: bool) -> None:
         """Stop PostgreSQL as an upgrade does, or kill it, and start it."""
         assert self.postgres.identity
@@ -132,16 +147,6 @@ class World:
             os.kill(self.postgres.identity.pid, signal.SIGKILL)
         self.postgres.stop()
         self.postgres = postgres.start(self.folder)
-
-    @contextmanager
-    def broken_store(self, names: list[str]) -> Iterator[None]:
-        """Let programs write no byte to any file for a while: a full disk, for root too."""
-        limits = {self.pid(name): resource.prlimit(self.pid(name), resource.RLIMIT_FSIZE) for name in names}
-        for pid, (_, most) in limits.items():
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, most))
-        yield
-        for pid, limit in limits.items():
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
 
     def wait_ready(self) -> None:
         """Wait until the API says it is ready."""
@@ -151,6 +156,15 @@ class World:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the API is not ready:\n{process.tail(self.folder.log('api'), 30)}")
             time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End programs and servers."""
+        self.stop_programs()
+        self.store.stop()
+        self.broker.stop()
+        if self.broker is not self.events:
+            self.events.stop()
+        self.postgres.stop()
 
     def stop_programs(self) -> None:
         """Ask all programs to end."""
@@ -163,7 +177,7 @@ class World:
 
 
 @contextmanager
-def made(environment: dict[str, str]) -> Iterator[World]:
+def made(environment: dict[str, str], broker: str = "redis", store: str = "folder") -> Iterator[World]:
     """Make a world, point this process at it, and leave its folder behind if the block fails."""
     for name in list(os.environ):
         if name.startswith(("PINGVAS_", "S3_", "DATABASE_URL", "BROKER_URL", "REDIS_URL")):
@@ -171,12 +185,11 @@ def made(environment: dict[str, str]) -> Iterator[World]:
     folder = DataFolder(Path(tempfile.mkdtemp(prefix="pingvas-chaos-")))
     folder.make()
     with ExitStack() as cleanup:
-        world = World(folder)
-        cleanup.callback(lambda: world.postgres.stop())
-        cleanup.callback(lambda: world.redis.stop())
-        cleanup.callback(world.stop_programs)
-        os.environ |= _OPEN | environment
-        os.environ |= {"DATABASE_URL": world.postgres.url, "BROKER_URL": world.redis.url}
+        world = World(folder, broker, store)
+        cleanup.callback(world.stop)
+        os.environ |= _OPEN | environment | world.store.environment
+        os.environ |= {"DATABASE_URL": world.postgres.url, "BROKER_URL": world.broker.url}
+        os.environ["REDIS_URL"] = world.events.url
         os.environ |= {"PINGVAS_DATA_DIR": str(folder.path), "PINGVAS_SECRET_KEY": folder.secret_key()}
         forget_settings()
         domains.load()

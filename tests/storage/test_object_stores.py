@@ -4,6 +4,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
@@ -16,7 +17,7 @@ from botocore.credentials import Credentials
 from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
-from pingvas import storage
+from pingvas import clock, storage
 from pingvas.errors import Unavailable
 from pingvas.settings import Settings
 from pingvas.storage import LocalStore, Missing, ObjectKeyError, ObjectStore
@@ -122,6 +123,31 @@ class TestContract:
         with pytest.raises(ObjectKeyError):
             store.url(key, 60)
 
+    def test_keys_are_listed_page_by_page_in_their_order(self, store: ObjectStore) -> None:
+        keys = ["walk/a-b.png", "walk/a.png", "walk/a/1", "walk/a/b/2", "walk/a0", "walk/b/3", "walking/4"]
+        for key in keys:
+            store.put(key, b"x", "image/png")
+        below = sorted(key for key in keys if key.startswith("walk/"))
+        for limit in (1, 2, 4, 1_000):
+            found: list[str] = []
+            while page := store.keys("walk/", found[-1] if found else "", limit):
+                assert len(page) <= limit
+                found += [listed.key for listed in page]
+            assert found == below
+        assert [listed.key for listed in store.keys("walk/a/", "walk/a/1")] == ["walk/a/b/2"]
+        assert list(store.keys("never/")) == []
+
+    def test_listed_objects_say_when_they_were_put(self, store: ObjectStore) -> None:
+        before = clock.now() - timedelta(seconds=2)  # S3 tells whole seconds
+        store.put("times/one", b"x", "image/png")
+        (listed,) = store.keys("times/")
+        assert before < listed.modified < clock.now() + timedelta(seconds=2)
+
+    @pytest.mark.parametrize("prefix", ["", "/", "images", "../", "a//", ".hidden/"])
+    def test_bad_prefixes_are_refused_everywhere(self, store: ObjectStore, prefix: str) -> None:
+        with pytest.raises(ObjectKeyError):
+            store.keys(prefix)
+
     def test_check(self, store: ObjectStore) -> None:
         store.check()
 
@@ -143,6 +169,11 @@ class TestLocal:
             local.put("a.png", b"new", "image/png")
         assert local.get("a.png") == b"old"
         assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["a.png"]
+
+    def test_what_is_being_written_is_not_listed(self, local: LocalStore, tmp_path: Path) -> None:
+        local.put("a/one", b"x", "text/plain")
+        (tmp_path / "pictures" / "a" / ".half.part").write_bytes(b"x")
+        assert [listed.key for listed in local.keys("a/")] == ["a/one"]
 
     def test_an_object_is_no_folder(self, local: LocalStore) -> None:
         local.put("a", b"x", "text/plain")

@@ -1,4 +1,4 @@
-"""Tables of pictures, and of how far their bytes have been looked through."""
+"""Table of pictures."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,15 +9,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from pingvas import ids
 from pingvas.db import Base
-
-
-class StoreWalk(Base):
-    """Where the walk over the object store's keys of a prefix goes on; empty: from the beginning."""
-
-    __tablename__ = "store_walks"
-
-    prefix: Mapped[str] = mapped_column(String(200), primary_key=True)
-    after: Mapped[str] = mapped_column(String(512))
 
 
 class Image(Base):

@@ -4,9 +4,9 @@ from functools import lru_cache
 
 from pingvas import settings
 from pingvas.storage.local import LocalStore
-from pingvas.storage.port import Missing, ObjectKeyError, ObjectStore
+from pingvas.storage.port import Listed, Missing, ObjectKeyError, ObjectStore
 
-__all__ = ["LocalStore", "Missing", "ObjectKeyError", "ObjectStore", "default"]
+__all__ = ["Listed", "LocalStore", "Missing", "ObjectKeyError", "ObjectStore", "default"]
 
 
 def default() -> ObjectStore:

@@ -5,10 +5,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from pingvas.errors import Unavailable
-from pingvas.storage.port import Missing, ObjectKeyError, checked
+from pingvas.storage.port import MAX_KEYS, Listed, Missing, ObjectKeyError, checked, checked_prefix
 
 
 class LocalStore:
@@ -51,6 +53,28 @@ class LocalStore:
     def url(self, key: str, seconds: int, filename: str | None = None) -> None:
         """Return None: the API serves these bytes."""
         checked(key)
+
+    def keys(self, prefix: str, after: str = "", limit: int = MAX_KEYS) -> list[Listed]:
+        """Walk the folders in the keys' order; those that lie before `after` are not opened."""
+        with _storage_errors():
+            return list(islice(self._walk(checked_prefix(prefix), after), limit))
+
+    def _walk(self, prefix: str, after: str) -> Iterator[Listed]:
+        try:
+            names = {prefix + entry.name + "/" * entry.is_dir(): entry for entry in self._scan(prefix)}
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for key, entry in sorted(names.items()):
+            if key.endswith("/"):
+                if key > after or after.startswith(key):
+                    yield from self._walk(key, after)
+            elif key > after:
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    yield Listed(key, datetime.fromtimestamp(entry.stat().st_mtime, UTC))
+
+    def _scan(self, prefix: str) -> list["os.DirEntry[str]"]:
+        with os.scandir(self._folder / prefix) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]  # those are being written
 
     def check(self) -> None:
         """Write a byte beside the objects: a read-only or full disk is found before a picture is lost."""

@@ -1,11 +1,15 @@
 """The port every object store implements, and the grammar of keys they share."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from pingvas.errors import NotFound
 
 MAX_KEY = 512
+MAX_KEYS = 1_000  # that S3 tells at once
 MAX_URL_SECONDS = 604_800  # the longest life that an S3 signature (v4) may have
 
 # A segment never starts with a dot: that rules out `.` and `..`, and keeps temporary files out of reach.
@@ -21,6 +25,14 @@ class Missing(NotFound):
 
 class ObjectKeyError(ValueError):
     """The key is not one that every store can hold; a mistake of the caller, never of a client."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An object's key, and when it was put last (UTC)."""
+
+    key: str
+    modified: datetime
 
 
 class ObjectStore(Protocol):
@@ -53,12 +65,30 @@ class ObjectStore(Protocol):
         object under that name. Whether the object exists is not looked up.
         """
 
+    def keys(self, prefix: str, after: str = "", limit: int = MAX_KEYS) -> Sequence[Listed]:
+        """Return the next objects whose keys begin with `prefix` and come behind `after`, in the keys' order.
+
+        `prefix` is a key and a slash (`images/`); `limit` is 1 to 1,000. Fewer than that are the last ones.
+        """
+
     def check(self) -> None:
         """Return when the store can be used.
 
         Raises:
             Unavailable: it cannot; the detail says why.
         """
+
+
+def checked_prefix(prefix: str) -> str:
+    """Return `prefix`.
+
+    Raises:
+        ObjectKeyError: it is not a key and a slash.
+    """
+    if not prefix.endswith("/"):
+        raise ObjectKeyError(f"not a prefix of keys: {prefix[:80]!r}")
+    checked(prefix[:-1])
+    return prefix
 
 
 def checked(key: str) -> str:

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pingvas.errors import Unavailable
 from pingvas.settings import Settings
-from pingvas.storage.port import MAX_URL_SECONDS, Missing, checked
+from pingvas.storage.port import MAX_KEYS, MAX_URL_SECONDS, Listed, Missing, checked, checked_prefix
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -93,6 +93,20 @@ class S3Store:
             request["ResponseContentDisposition"] = disposition(filename)
         with _storage_errors():
             return self._client.generate_presigned_url("get_object", Params=request, ExpiresIn=seconds)
+
+    def keys(self, prefix: str, after: str = "", limit: int = MAX_KEYS) -> list[Listed]:
+        """Ask for one page; see `ObjectStore.keys`."""
+        with _storage_errors():
+            answer = self._client.list_objects_v2(
+                Bucket=self._bucket,
+                Prefix=self._prefix + checked_prefix(prefix),
+                StartAfter=self._prefix + after if after else "",
+                MaxKeys=limit,
+            )
+        return [
+            Listed(found["Key"].removeprefix(self._prefix), found["LastModified"])
+            for found in answer.get("Contents", [])
+        ]
 
     def check(self) -> None:
         """Ask for the bucket."""

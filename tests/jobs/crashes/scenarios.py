@@ -123,6 +123,8 @@ def stops_a_cancelled_job(who: Customer) -> Act:
 
 def sweeps(who: Customer) -> Act:
     """Two jobs whose workers are gone, and one that lost its place on the broker."""
+    with db.transaction() as session:  # with places for all
+        session.get_one(User, who.id).tier = "studio"
     who.claim(), who.claim(), who.job()
     let_time_pass(who.id)
     with db.transaction() as session:
@@ -131,11 +133,8 @@ def sweeps(who: Customer) -> Act:
 
 
 def quarantines(who: Customer) -> Act:
-    """A job that loses its second worker."""
-    held = who.claim()
-    let_time_pass(who.id)
-    sweep.return_leases()
-    lifecycle.claim(held.job_id, "worker-2")
+    """A job that loses its worker while it runs alone."""
+    lifecycle.run_alone(who.claim())
     let_time_pass(who.id)
     return sweep.return_leases
 

@@ -37,6 +37,7 @@ class Job:
     attempt: int = 0
     failures: int = 0
     losses: int = 0  # workers that were lost with it, or with the jobs it replays
+    alone: bool = False  # its running attempt has the worker to itself
     due: bool = True
     cancel_asked: bool = False
     charge: int | None = None

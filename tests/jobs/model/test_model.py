@@ -28,8 +28,8 @@ from pingvas.billing.plans import Plan
 from pingvas.errors import AlreadyFinished, InsufficientCredits, QueueFull
 from pingvas.jobs import dispatch, lifecycle, quote, submit, sweep
 from pingvas.jobs.dead_letters import replay
-from pingvas.jobs.dead_letters.classes import POISON_LOSSES
 from pingvas.jobs.lifecycle import Claim, Failure, Outcome
+from pingvas.jobs.models import Job as JobRow
 from pingvas.jobs.submit import Order
 from tests.jobs.customers import customer
 from tests.jobs.model.ledger_model import LEGAL, OPEN, Job, Wallet
@@ -111,8 +111,17 @@ class Machine(RuleBasedStateMachine):
             assert held == []
             return
         assert [claim.attempt for claim in held] == [job.attempt + 1]
-        job.status, job.attempt = "in_progress", job.attempt + 1
+        job.status, job.attempt, job.alone = "in_progress", job.attempt + 1, False
         self.held.append((job, held[0]))
+
+    @precondition(lambda self: self.held)
+    @rule(claim=CLAIMS)
+    def runs_alone(self, claim: tuple[Job, Claim]) -> None:
+        job, held = claim
+        assert held.suspect == (job.losses > 0) or not _current(job, held)
+        assert lifecycle.run_alone(held) is (Outcome.DONE if _current(job, held) else Outcome.STALE)
+        if _current(job, held):
+            job.alone = True
 
     @precondition(lambda self: self.held)
     @rule(claim=CLAIMS)
@@ -230,7 +239,7 @@ class Machine(RuleBasedStateMachine):
         for job in self.jobs:
             if job.status == "in_progress":
                 with db.transaction() as session:
-                    held = lifecycle.held_by(session.get_one(lifecycle.Job, job.id))
+                    held = lifecycle.held_by(session.get_one(JobRow, job.id))
                 lifecycle.complete(held, [picture()], 1.0)
             elif job.status == "pending":
                 lifecycle.cancel(job.user_id, job.id)
@@ -286,7 +295,7 @@ def _fail(job: Job, retryable: bool, *, letter: bool = True) -> None:
 
 def _lose(job: Job) -> None:
     job.losses += 1
-    _fail(job, job.losses < POISON_LOSSES)
+    _fail(job, not job.alone)
 
 
 def _compare(job: Job, row: Any) -> None:

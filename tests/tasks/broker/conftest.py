@@ -25,5 +25,5 @@ def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
     elif missing := rabbitmq.missing():
         pytest.skip(f"{missing} is not installed")
     else:
-        with rabbitmq.running() as url:
-            yield url
+        with rabbitmq.running() as server:
+            yield server.url

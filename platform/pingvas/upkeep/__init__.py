@@ -1,0 +1,1 @@
+"""What piles up and nobody needs: rows past their time, objects without a row."""
