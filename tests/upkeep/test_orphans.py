@@ -45,7 +45,7 @@ def let_age(folder: Path, seconds: float = DAYS) -> None:
 def delivered(user_id: UUID) -> pictures.Stored:
     held = lifecycle.claim(submit.submit(user_id, "free", Order("a red circle")).job_id, "worker")
     assert held is not None
-    stored = pictures.store(user_id, PICTURE, ids.new())
+    stored = pictures.store(user_id, ids.new(), PICTURE)
     lifecycle.complete(held, [stored], 1.0)
     return stored
 
@@ -59,10 +59,10 @@ def walk(page: int = orphans.PAGE) -> list[orphans.Page]:
 
 @pytest.mark.parametrize("page", [2, orphans.PAGE])
 def test_only_old_bytes_without_a_row_go(user_id: UUID, store: LocalStore, tmp_path: Path, page: int) -> None:
-    kept, orphan = delivered(user_id), pictures.store(user_id, PICTURE, ids.new())
+    kept, orphan = delivered(user_id), pictures.store(user_id, ids.new(), PICTURE)
     store.put("images/not-a-picture/readme.txt", b"an operator's", "text/plain")
     let_age(tmp_path)
-    young = pictures.store(user_id, PICTURE, ids.new())
+    young = pictures.store(user_id, ids.new(), PICTURE)
     assert sum(found.deleted for found in walk(page)) == 3
     assert sum(found.deleted for found in walk(page)) == 0
     assert store.exists(pictures.original_key(user_id, kept.id))
@@ -83,7 +83,7 @@ def test_bytes_of_a_deleted_row_go(user_id: UUID, store: LocalStore, tmp_path: P
 
 def test_a_walk_goes_on_where_the_last_run_stood(user_id: UUID, tmp_path: Path) -> None:
     for _ in range(3):
-        pictures.store(user_id, PICTURE, ids.new())
+        pictures.store(user_id, ids.new(), PICTURE)
     let_age(tmp_path)
     assert orphans.collect(4) == orphans.Page(4, 4, last=False)
     assert orphans.collect(4) == orphans.Page(4, 4, last=False)
@@ -92,7 +92,7 @@ def test_a_walk_goes_on_where_the_last_run_stood(user_id: UUID, tmp_path: Path) 
 
 
 def test_how_old_is_a_setting(user_id: UUID, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures.store(user_id, PICTURE, ids.new())
+    pictures.store(user_id, ids.new(), PICTURE)
     let_age(tmp_path, 100)
     config = Settings(orphan_seconds=200)
     monkeypatch.setattr("pingvas.settings.get", lambda: config)
@@ -102,7 +102,7 @@ def test_how_old_is_a_setting(user_id: UUID, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_store_that_is_away_loses_no_place(user_id: UUID, store: LocalStore, tmp_path: Path) -> None:
-    pictures.store(user_id, PICTURE, ids.new())
+    pictures.store(user_id, ids.new(), PICTURE)
     let_age(tmp_path)
     orphans.collect(1)
     mode = (tmp_path / "images").rename(tmp_path / "away")
