@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from gpu_worker.bench import tables
 from pingvas import clock, db, ids
-from pingvas.accounts import keys
+from pingvas.accounts import tokens
 from tasks.bench import load, stand
 from tasks.bench.load import Load
 from tasks.bench.stand import Stand
@@ -33,10 +33,9 @@ _USERS = text("""
 _WALLETS = text("""
     INSERT INTO wallets (user_id, monthly, purchased, held, last_reset_at, resets_at)
     SELECT id, 15000, 0, 0, :now, :now FROM users""")
-_KEYS = text("""
-    INSERT INTO api_keys (id, user_id, name, prefix, key_hash, scopes, created_at, last_used_at)
-    SELECT id, id, 'bench', 'pv_', hash, ARRAY['generate', 'read'], :now, :now
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:hashes AS bytea[])) AS made(id, hash)""")
+_SIGN_INS = text("""
+    INSERT INTO sign_ins (id, user_id, created_at, last_used_at, expires_at)
+    SELECT id, id, :now, :now, :now + interval '1 day' FROM users""")
 
 
 class _Side:
@@ -70,8 +69,8 @@ class _Side:
 def main() -> None:
     """Print the table."""
     with stand.running() as bench:
-        tokens = customers()
-        ours = _Side("POST /generate", *api(bench), orders(tokens))
+        signed_in = customers()
+        ours = _Side("POST /generate", *api(bench), orders(signed_in))
         bare = _Side("bare `apply_async`", *_bare(bench), _bare_requests())
         for side in (ours, bare):
             side.round(1.0, bench.servers)  # warms up pools and caches
@@ -109,23 +108,22 @@ def _row(side: _Side) -> tuple[str, ...]:
 
 
 def customers(number: int = CUSTOMERS) -> list[str]:
-    """Write studio customers with credits; return their API keys."""
-    tokens = [f"{keys.MARK}bench-{i}" for i in range(number)]
-    users = [ids.new() for _ in tokens]
-    values = {"now": clock.now(), "ids": users, "hashes": [keys.digest(key) for key in tokens]}
+    """Write studio customers with credits who are signed in; return their access tokens."""
+    users = [ids.new() for _ in range(number)]
+    values = {"now": clock.now(), "ids": users}
     with db.transaction() as session:
-        for statement in (_USERS, _WALLETS, _KEYS):
+        for statement in (_USERS, _WALLETS, _SIGN_INS):
             wanted = {name: values[name] for name in statement.compile().params}
             session.execute(statement, wanted)
-        session.execute(text("ANALYZE users, wallets, api_keys"))
-    return tokens
+        session.execute(text("ANALYZE users, wallets, sign_ins"))
+    return [tokens.access(user, user) for user in users]
 
 
-def orders(tokens: list[str]) -> Iterator[bytes]:
+def orders(signed_in: list[str]) -> Iterator[bytes]:
     """Yield POST requests, each one with a place on the broker."""
     body = json.dumps(ORDER).encode()
     for _ in range(PER_CUSTOMER):
-        for token in tokens:
+        for token in signed_in:
             yield load.post("/api/v1/generate", body, token)
     raise SystemExit("more requests than customers have places for; raise CUSTOMERS")
 

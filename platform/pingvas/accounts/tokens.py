@@ -169,8 +169,14 @@ def _next(session: Session, user: User, family: SignInRow) -> SignIn:
         RefreshToken(user_id=user.id, family_id=family.id, token_hash=hashed, expires_at=family.expires_at)
     )
     seconds = settings.get().access_token_seconds
-    access = _encode(_ACCESS, seconds, sub=str(user.id), sid=str(family.id))
-    return SignIn(user, family.id, access, token, seconds, family.second_factor_at is not None)
+    return SignIn(
+        user, family.id, access(user.id, family.id), token, seconds, family.second_factor_at is not None
+    )
+
+
+def access(user_id: UUID, family_id: UUID) -> str:
+    """Return an access token of a sign-in."""
+    return _encode(_ACCESS, settings.get().access_token_seconds, sub=str(user_id), sid=str(family_id))
 
 
 def _expiry() -> datetime:
