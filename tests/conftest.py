@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
-from flask import Flask
+from flask import Flask, has_request_context
 from flask.testing import FlaskClient
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="pingvas-tests-"))
@@ -55,12 +57,13 @@ os.environ |= {
 }
 # The running stack has a database and a broker of its own: its workers and sweeps must not answer for the
 # rows that tests of single parts write.
+_STACK_DATABASE = f"postgresql://pingvas@/stack?host={_FOLDER / 'postgres'}"
 _STACK = {
-    "DATABASE_URL": f"postgresql://pingvas@/stack?host={_FOLDER / 'postgres'}",
+    "DATABASE_URL": _STACK_DATABASE,
     "BROKER_URL": f"redis://:{_REDIS_PASSWORD}@127.0.0.1:{_REDIS_PORT}/1",
 }
 
-from pingvas import cached, db, domains, migrations, settings  # noqa: E402
+from pingvas import cached, db, domains, migrations, roles, settings  # noqa: E402
 from pingvas.billing import reconcile  # noqa: E402
 from pingvas.cli import programs  # noqa: E402
 from pingvas.cli.programs import Place, Program  # noqa: E402
@@ -69,6 +72,24 @@ from pingvas.embedded import DataFolder, postgres, process  # noqa: E402
 from pingvas.embedded import redis as redis_server  # noqa: E402
 from pingvas.embedded.servers import forget_settings  # noqa: E402
 from pingvas.jobs import dispatch  # noqa: E402
+from pingvas.statements import Statements  # noqa: E402
+
+
+# Tests own the database and do as they like; what they ask of the API is done as the API's role.
+@event.listens_for(Engine, "begin")
+def _take_on_role(connection: Connection) -> None:
+    if has_request_context():
+        connection.exec_driver_sql(f"SET LOCAL ROLE {roles.API}")
+
+
+class _StatementsOfRoles(Statements):
+    def _connection(self) -> Any:
+        connection = super()._connection()
+        connection.execute(f"SET ROLE {roles.API}" if has_request_context() else "RESET ROLE")
+        return connection
+
+
+db.Statements = _StatementsOfRoles  # type: ignore[misc]
 
 
 def pytest_unconfigure() -> None:
@@ -106,9 +127,17 @@ def database(data_folder: DataFolder) -> Iterator[str]:
     server = postgres.start(data_folder, durable=False)
     domains.load()
     migrations.upgrade()
+    as_superuser(f"GRANT {roles.API}, {roles.ADMIN} TO pingvas WITH INHERIT FALSE, SET TRUE")
     yield server.url
     db.close()
     server.stop()
+
+
+def as_superuser(statement: LiteralString) -> None:
+    """Run a statement as the one role that nothing else signs in with."""
+    url = settings.get().database_url.replace("pingvas@/pingvas", "postgres@/postgres")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)
 
 
 @pytest.fixture
@@ -158,7 +187,7 @@ class Stack:
             program.argv,
             log=self._place.folder.log(program.name),
             cwd=self._place.folder.path,
-            env=programs.environment(program) | _STACK,
+            env=programs.environment(program) | _STACK | programs.database(program.role, _STACK_DATABASE),
         )
 
     def start_worker(self, **environment: str) -> None:
@@ -238,10 +267,7 @@ def wait_until_ready(
 @pytest.fixture(scope="session")
 def stack(database: str, broker: str, data_folder: DataFolder) -> Iterator[Stack]:
     """The running stack. Leases are short, so that a killed worker's job is given away within seconds."""
-    engine = create_engine(db.sqlalchemy_url(database.replace("pingvas@/pingvas", "postgres@/postgres")))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("CREATE DATABASE stack OWNER pingvas"))
-    engine.dispose()
+    as_superuser("CREATE DATABASE stack OWNER pingvas")
     command = [str(Path(sys.executable).with_name("pingvas")), "db", "upgrade"]
     subprocess.run(command, env=os.environ | _STACK, check=True, stdout=subprocess.DEVNULL)
     place = Place(data_folder, port=free_port())

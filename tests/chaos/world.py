@@ -15,7 +15,7 @@ from typing import Final
 
 import psutil  # type: ignore[import-untyped]
 
-from pingvas import domains, migrations
+from pingvas import domains, migrations, roles
 from pingvas.cli import programs
 from pingvas.cli.programs import Place, Program
 from pingvas.cli.rest import Client
@@ -84,7 +84,7 @@ class World:
     def gpu_worker(self, number: int, fault: str = "", threads: int = 4) -> Program:
         """Return a worker that draws with the stand-in, and dies where `fault` says."""
         argv = _on_standin(programs.worker(worker_name(number), routing.queue_names(), threads))
-        return Program(worker_name(number), argv, {"PINGVAS_FAULT": fault})
+        return Program(worker_name(number), argv, roles.WORKER, {"PINGVAS_FAULT": fault})
 
     def sweeper(self) -> Program:
         """Return the worker of the sweep."""

@@ -7,11 +7,10 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import or_, update
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from pingvas import clock, db
-from pingvas.accounts.models import ApiKey
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +56,7 @@ class _Writer:
 def _write(used: dict[UUID, datetime]) -> None:
     with db.transaction() as session:
         for key_id, moment in sorted(used.items()):  # in order: two processes must not lock crosswise
-            older = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at <= moment - EVERY)
-            session.execute(update(ApiKey).where(ApiKey.id == key_id, older).values(last_used_at=moment))
+            session.execute(select(func.note_key_use(key_id, moment, EVERY)))
 
 
 _writer = _Writer()

@@ -14,6 +14,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from pingvas import clock, mail
+from pingvas.accounts import doors
 from pingvas.accounts.models import OneTimeToken, User
 from pingvas.errors import InvalidToken
 from pingvas.mail.delivery import Prepared
@@ -47,6 +48,7 @@ def find(session: Session, token: str, *purposes: Purpose) -> OneTimeToken:
     Raises:
         InvalidToken: it is unknown, of another purpose, used or expired.
     """
+    doors.by_one_time_token(session, _digest(token))
     row = session.scalar(select(OneTimeToken).where(*_good(token, purposes)))
     if row is None:
         raise InvalidToken
@@ -59,6 +61,7 @@ def redeem(session: Session, token: str, *purposes: Purpose) -> OneTimeToken:
     Raises:
         InvalidToken: it is unknown, of another purpose, used or expired.
     """
+    doors.by_one_time_token(session, _digest(token))
     used = update(OneTimeToken).where(*_good(token, purposes)).values(used_at=clock.now())
     row = session.scalar(used.returning(OneTimeToken).execution_options(populate_existing=True))
     if row is None:

@@ -11,17 +11,14 @@ from pingvas.errors import Forbidden
 from pingvas.together import Together
 from pingvas.web.auth import KEY_SCOPES, Principal
 
+# Functions of migration 0011: before somebody is signed in, the API's role sees no user's rows.
 _BY_KEY = """
-    SELECT key_hash, users.id, email, tier, role, suspended_at, api_keys.id AS key_id, scopes, last_used_at
-    FROM api_keys JOIN users ON users.id = api_keys.user_id
-    WHERE key_hash = ANY(%(hashes)s) AND revoked_at IS NULL
-    AND (expires_at IS NULL OR expires_at > %(now)s)"""
+    SELECT key_hash, id, email, tier, role, suspended_at, key_id, scopes, last_used_at
+    FROM signed_in_by_key(%(hashes)s, %(now)s)"""
 
 _BY_SIGN_IN = """
-    SELECT sign_ins.id AS family_id, users.id, email, tier, role, suspended_at,
-           second_factor_at, stepped_up_at
-    FROM sign_ins JOIN users ON users.id = sign_ins.user_id
-    WHERE sign_ins.id = ANY(%(families)s) AND ended_at IS NULL AND expires_at > %(now)s"""
+    SELECT family_id, id, email, tier, role, suspended_at, second_factor_at, stepped_up_at
+    FROM signed_in(%(families)s, %(now)s)"""
 
 STEPPED_UP = timedelta(minutes=10)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from pingvas import db
+from pingvas import db, ids
 from pingvas.accounts import passwords
 from pingvas.accounts.models import LANGUAGES, ROLES, TIERS, User
 from pingvas.errors import EmailTaken, Invalid
@@ -54,7 +54,9 @@ def open_account(user: User) -> User:
         EmailTaken: the address has an account, also if it got one this very moment.
     """
     _check(user)
+    user.id = user.id or ids.new()
     with db.transaction() as session:
+        db.act_for(user.id)
         try:
             with session.begin_nested():
                 session.add(user)

@@ -17,6 +17,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from pingvas import clock, db, ids, secret_keys, settings
+from pingvas.accounts import doors
 from pingvas.accounts.models import RefreshToken, SignInRow, User
 from pingvas.errors import Forbidden, Unauthorized
 
@@ -86,6 +87,7 @@ def refresh(token: str) -> SignIn:
         Forbidden: the account is suspended.
     """
     with db.transaction() as session:
+        doors.by_refresh_token(session, _digest(token))
         found = select(RefreshToken).where(RefreshToken.token_hash == _digest(token)).with_for_update()
         row = session.scalar(found)
         family = session.get_one(SignInRow, row.family_id) if row else None
@@ -101,6 +103,7 @@ def refresh(token: str) -> SignIn:
 
 def end(session: Session, token: str) -> None:
     """End the family of a refresh token; an unknown one changes nothing."""
+    doors.by_refresh_token(session, _digest(token))
     family = session.scalar(select(RefreshToken.family_id).where(RefreshToken.token_hash == _digest(token)))
     if family is not None:
         end_family(session, family)

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pingvas import clock
-from pingvas.accounts import tokens
+from pingvas.accounts import doors, tokens
 from pingvas.accounts.models import ROLES, TIERS, User
 from pingvas.errors import Invalid, NotFound
 
@@ -29,7 +29,9 @@ def get(session: Session, user_id: UUID) -> User:
 
 def by_email(session: Session, email: str) -> User | None:
     """Return the account of an address, in whatever case it is written."""
-    return session.scalar(select(User).where(User.email == email.strip().lower()))
+    email = email.strip().lower()
+    doors.by_email(session, email)
+    return session.scalar(select(User).where(User.email == email))
 
 
 def set_tier(session: Session, user_id: UUID, tier: str) -> User:

@@ -2,7 +2,7 @@
 
 import click
 
-from pingvas import embedded, migrations
+from pingvas import embedded, migrations, roles
 from pingvas.cli import console
 from pingvas.cli.console import data_dir_option
 
@@ -20,6 +20,12 @@ def upgrade() -> None:
         with console.step("Database schema"):
             migrations.upgrade()
         console.say(f"The schema is at revision {migrations.current()}.")
+
+
+@group.command("roles")
+def print_roles() -> None:
+    """Print the SQL that makes the roles of the processes, for an administrator of the database to run."""
+    console.say(roles.CREATE + roles.SIGN_IN)
 
 
 @group.command("current")

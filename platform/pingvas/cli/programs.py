@@ -5,22 +5,24 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pingvas import settings
-from pingvas.embedded import DataFolder
+from pingvas import roles, settings
+from pingvas.embedded import DataFolder, postgres
 from pingvas.jobs import routing
 
 _API_PROCESSES = 2
 _API_CONNECTIONS = 8_192  # of a process; granian's default of 512 would let listeners shut everybody out
 CONTROL_THREADS = 4
 _STOP_SECONDS = 10.0
+_NO_DATABASE = {"DATABASE_URL": ""}  # what only rings and looks needs none
 
 
 @dataclass(frozen=True)
 class Program:
-    """One program; `stop_seconds` is how long it may take to end."""
+    """One program; `role` is its name in the database, `stop_seconds` how long it may take to end."""
 
     name: str
     argv: tuple[str, ...]
+    role: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     stop_seconds: float = _STOP_SECONDS
 
@@ -56,33 +58,36 @@ def api(place: Place) -> Program:
     argv = [*_python("granian"), "--interface", "asgi", "--host", place.host, "--port", str(place.port)]
     argv += ["--workers", str(_API_PROCESSES), "--respawn-failed-workers", "--workers-kill-timeout", "5"]
     argv += ["--backpressure", str(_API_CONNECTIONS)]
-    return Program("api", (*argv, "--no-access-log", "--log-level", _level().lower(), "pingvas.asgi:app"))
+    argv += ["--no-access-log", "--log-level", _level().lower(), "pingvas.asgi:app"]
+    return Program("api", tuple(argv), roles.API)
 
 
 def gpu_worker(place: Place) -> Program:
     """Return the worker that makes pictures, of every tier and family."""
     config = settings.get()
     argv = worker(_name(place, "gpu"), routing.queue_names(), config.worker_concurrency)
-    return Program("gpu-worker", argv, stop_seconds=config.worker_grace_seconds + _STOP_SECONDS)
+    return Program("gpu-worker", argv, roles.WORKER, stop_seconds=config.worker_grace_seconds + _STOP_SECONDS)
 
 
 def control_worker(place: Place) -> Program:
     """Return the worker of sweeps and clean-up, which need no GPU."""
     argv = worker(_name(place, "control"), [routing.CONTROL], CONTROL_THREADS)
-    return Program("control-worker", argv)
+    return Program("control-worker", argv, roles.CONTROL)
 
 
 def beat(place: Place) -> Program:
     """Return the scheduler; an instance has one."""
     schedule = str(place.folder.path / "beat-schedule")
-    return Program("beat", (*_celery("beat"), "--loglevel", _level(), "--schedule", schedule))
+    argv = (*_celery("beat"), "--loglevel", _level(), "--schedule", schedule)
+    return Program("beat", argv, environment=_NO_DATABASE)
 
 
 def flower(place: Place) -> Program:
     """Return the monitor. Its login goes by environment, where no list of processes shows it."""
     listen = ("--address=127.0.0.1", f"--port={place.flower_port}")
     argv = (*_python("tasks.monitor"), *listen, f"--logging={_level().lower()}")
-    return Program("flower", argv, {"FLOWER_BASIC_AUTH": flower_login(place.folder)})
+    login = {"FLOWER_BASIC_AUTH": flower_login(place.folder)}
+    return Program("flower", argv, environment=_NO_DATABASE | login)
 
 
 def flower_login(folder: DataFolder) -> str:
@@ -91,8 +96,14 @@ def flower_login(folder: DataFolder) -> str:
 
 
 def environment(program: Program) -> dict[str, str]:
-    """Return the environment a program runs in: this process's, unbuffered, and its own."""
-    return {**os.environ, "PYTHONUNBUFFERED": "1", **program.environment}
+    """Return the environment a program runs in: this process's, unbuffered, its database role's, its own."""
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **database(program.role), **program.environment}
+
+
+def database(role: str, url: str | None = None) -> dict[str, str]:
+    """Return the variables that let a program sign in to the embedded database as `role`."""
+    url = settings.get().database_url if url is None else url
+    return {"DATABASE_URL": postgres.as_role(url, role)} if role and url else {}
 
 
 def worker(name: str, queues: Sequence[str], threads: int) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import re
 
 import click
 
-from pingvas import embedded, settings, workers
+from pingvas import embedded, roles, settings, workers
 from pingvas.cli import console, programs
 from pingvas.cli.console import CommandError, data_dir_option
 from pingvas.cli.session import attach
@@ -76,9 +76,11 @@ def command(
         )
     if control:
         argv = programs.worker(name, [routing.CONTROL], concurrency or programs.CONTROL_THREADS)
+        role = roles.CONTROL
     else:
+        role = roles.WORKER
         argv = programs.worker(name, _queues(queues, families), concurrency or config.worker_concurrency)
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **programs.database(role)}
     for field, value in (("worker_grace_seconds", grace), ("health_port", health)):
         if value is not None:
             environment[settings.variable(field)] = f"{value:g}"

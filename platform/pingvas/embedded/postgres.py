@@ -23,6 +23,7 @@ from urllib.parse import quote
 import psutil  # type: ignore[import-untyped]
 import psycopg
 
+from pingvas import roles
 from pingvas.embedded import process
 from pingvas.embedded.folder import DataFolder, EmbeddedError
 from pingvas.embedded.process import Identity
@@ -37,13 +38,24 @@ _SOCKET = ".s.PGSQL.5432"
 FAST = signal.SIGINT
 
 
+_OWNER = "postgresql://pingvas@/"
+
+
+def as_role(url: str, role: str) -> str:
+    """Return the URL by which a role signs in to an embedded server.
+
+    That of any other server comes back as it is: its roles and their passwords are the operator's.
+    """
+    return url.replace(_OWNER, f"postgresql://{role}@/", 1)
+
+
 class Postgres:
     """One running server."""
 
     def __init__(self, child: subprocess.Popen[bytes], socket_folder: Path) -> None:
         self._child = child
         self.identity = Identity.of(child.pid)
-        self.url = f"postgresql://pingvas@/pingvas?host={quote(str(socket_folder), safe='')}"
+        self.url = f"{_OWNER}pingvas?host={quote(str(socket_folder), safe='')}"
 
     def running(self) -> bool:
         """Tell whether the server process lives."""
@@ -127,12 +139,14 @@ def _connect(socket_folder: Path) -> psycopg.Connection:
 
 
 def _make_database(socket_folder: Path) -> None:
-    """Make the role and the database; a superuser would pass by row-level security."""
+    """Make the roles and the database; a superuser would pass by row-level security."""
     with _connect(socket_folder) as connection:
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'pingvas'").fetchone():
             connection.execute("CREATE ROLE pingvas LOGIN")
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'pingvas'").fetchone():
             connection.execute("CREATE DATABASE pingvas OWNER pingvas")
+        connection.execute(roles.CREATE)
+        connection.execute(roles.SIGN_IN)
 
 
 def _make_cluster(folder: DataFolder, user: str | None, durable: bool) -> None:

@@ -14,11 +14,11 @@ _FIRST = UUID(int=0)
 
 _WAITING = text("""
     SELECT wanted.tier, (
-        SELECT count(*) FROM jobs WHERE status = 'pending' AND tier = wanted.tier AND id > wanted.mark)
+        SELECT count(*) FROM job_queue WHERE status = 'pending' AND tier = wanted.tier AND id > wanted.mark)
     FROM unnest(:tiers, :marks) AS wanted (tier, mark)""").bindparams(
     bindparam("tiers", type_=ARRAY(Text)), bindparam("marks", type_=ARRAY(Uuid))
 )
-_RUNNING = text("SELECT tier, count(*) FROM jobs WHERE status = 'in_progress' GROUP BY tier")
+_RUNNING = text("SELECT tier, count(*) FROM job_queue WHERE status = 'in_progress' GROUP BY tier")
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def send(
         "send_after": clock.now(),
     }
     session.flush()  # the account that the row belongs to may be new
-    added = session.execute(insert(Mail).values(row).on_conflict_do_nothing().returning(Mail.id)).all()
+    added = session.execute(insert(Mail).values(row).on_conflict_do_nothing()).rowcount  # type: ignore[attr-defined]
     if added:
         for hook in AFTER_SEND:
             db.after_commit(hook)

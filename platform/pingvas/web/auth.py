@@ -15,7 +15,7 @@ from flask import Flask, Request, Response, after_this_request, current_app, g, 
 from flask.sessions import SecureCookieSessionInterface
 from flask_login import LoginManager, login_user, logout_user  # type: ignore[import-untyped]
 
-from pingvas import secret_keys, settings
+from pingvas import db, secret_keys, settings
 from pingvas.errors import Forbidden, SecondFactorRequired, StepUpRequired, Unauthorized
 
 Scope = Literal["read", "generate", "write", "billing", "admin", "account"]
@@ -88,6 +88,7 @@ def init_app(app: Flask, *, bearer: Sequence[BearerLoader], by_session: SessionL
         PERMANENT_SESSION_LIFETIME=timedelta(seconds=config.refresh_token_seconds),
     )
     app.session_interface = _Sessions()
+    app.before_request(lambda: db.act_for(None))  # whoever this thread worked for before
     manager = LoginManager(app)
     # Its guard compares addresses and browsers, which change behind proxies; and its remember-me hook
     # reads the session of every request, which would put `Vary: Cookie` on all answers.
@@ -123,6 +124,8 @@ def peek() -> Principal | None:
     """Return who is asking, or None."""
     if "principal" not in g:
         g.principal = _load()
+        if g.principal is not None:
+            db.act_for(g.principal.id)
     found: Principal | None = g.principal
     return found
 

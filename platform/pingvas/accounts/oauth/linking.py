@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pingvas import clock, db
-from pingvas.accounts import users
+from pingvas.accounts import doors, users
 from pingvas.accounts.models import Identity, User
 from pingvas.accounts.oauth.person import Person
 from pingvas.accounts.register import normal_email, open_account
@@ -48,6 +48,7 @@ def account_of(person: Person, language: str) -> User:
 
 
 def _linked(session: Session, person: Person) -> User | None:
+    doors.by_identity(session, person.provider, person.subject)
     known = (Identity.provider == person.provider, Identity.subject == person.subject)
     identity = session.scalar(select(Identity).where(*known))
     if identity is None:

@@ -154,6 +154,7 @@ def finish_sign_in(body: ChallengeBody) -> SignInReply:
     proof = proof_of(body.totp, body.recovery_code)
     if proof is None:
         raise SecondFactorRequired("Give `totp` or a `recovery_code`")
+    db.act_for(user_id)
     login.prove(user_id, proof)
     with db.transaction() as session:
         user = users.get(session, user_id)

@@ -28,7 +28,7 @@ _MOST_TURNS = 64
 # As many rows as wait: what the refresh costs most of. `Snapshots` asks the less often the longer it takes.
 _WAITING = text(f"""
     WITH waiting AS MATERIALIZED (
-        SELECT tier, id, user_id, rung_at IS NOT NULL AS rung FROM jobs WHERE status = 'pending'
+        SELECT tier, id, user_id, rung_at IS NOT NULL AS rung FROM job_queue WHERE status = 'pending'
     ), marks AS (
         SELECT tier, id, row_number() OVER line AS place,
                count(*) FILTER (WHERE rung) OVER line AS rung_before
@@ -46,26 +46,23 @@ _WAITING = text(f"""
     ORDER BY 1, 2, 4""")  # noqa: S608 (numbers of this module)
 
 _NEXT = text("""
-    SELECT tier, model, (parameters ->> 'width')::int AS width, (parameters ->> 'height')::int AS height,
-           (parameters ->> 'steps')::int AS steps, (parameters ->> 'num_images')::int AS num_images
-    FROM unnest(CAST(:tiers AS text[])) AS of_tier
+    SELECT tier, model, width, height, steps, num_images FROM unnest(CAST(:tiers AS text[])) AS of_tier
     CROSS JOIN LATERAL (
-        SELECT tier, model, parameters FROM jobs
+        SELECT tier, model, width, height, steps, num_images FROM job_queue
         WHERE status = 'pending' AND tier = of_tier ORDER BY id LIMIT 200
     ) AS next""")
 
-_RUNNING = text("SELECT tier, count(*) FROM jobs WHERE status = 'in_progress' GROUP BY tier")
+_RUNNING = text("SELECT tier, count(*) FROM job_queue WHERE status = 'in_progress' GROUP BY tier")
 
 _ARRIVED = text("""
-    SELECT tier, count(*) FROM jobs WHERE id > :since GROUP BY tier""")
+    SELECT tier, count(*) FROM job_queue WHERE id > :since GROUP BY tier""")
 
 _DONE = text("""
-    SELECT model, (parameters ->> 'width')::int AS width, (parameters ->> 'height')::int AS height,
-           (parameters ->> 'steps')::int AS steps, (parameters ->> 'num_images')::int AS num_images,
+    SELECT model, width, height, steps, num_images,
            extract(epoch FROM completed_at - started_at)::float AS seconds, gpu_seconds,
            CASE WHEN attempt = 1 AND eta_p50 < :idle
                 THEN extract(epoch FROM started_at - created_at)::float END AS pickup
-    FROM jobs WHERE status = 'completed' ORDER BY completed_at DESC LIMIT 500""")
+    FROM job_queue WHERE status = 'completed' ORDER BY completed_at DESC LIMIT 500""")
 
 _MODELS = text("SELECT slug, family, price_factor FROM catalog_entries")
 

@@ -18,14 +18,14 @@ _COUNT = text(f"""
     FROM unnest(:ids, :tiers, :marks, :unrung) WITH ORDINALITY AS wanted (id, tier, mark, unrung, n)
     CROSS JOIN LATERAL (
         SELECT count(*) AS waiting, count(rung_at) AS rung FROM (
-            SELECT rung_at FROM jobs
+            SELECT rung_at FROM job_queue
             WHERE status = 'pending' AND tier = wanted.tier AND id > wanted.mark AND id < wanted.id
             ORDER BY id LIMIT {MOST}) AS before
     ) AS place
     CROSS JOIN LATERAL (
         SELECT count(*) AS earlier, coalesce(sum(seconds), 0) AS seconds FROM (
-            SELECT CASE status WHEN 'pending' THEN run_seconds ELSE run_seconds / 2 END AS seconds FROM jobs
-            WHERE wanted.unrung AND user_id = :user AND id < wanted.id
+            SELECT CASE status WHEN 'pending' THEN run_seconds ELSE run_seconds / 2 END AS seconds
+            FROM job_queue WHERE wanted.unrung AND user_id = :user AND id < wanted.id
             AND status IN ('pending', 'in_progress') LIMIT {MOST}) AS open
     ) AS own ORDER BY wanted.n""").bindparams(  # noqa: S608 (a number of this module)
     bindparam("ids", type_=ARRAY(Uuid)),
