@@ -61,7 +61,8 @@ def test_every_table_of_users_is_protected() -> None:
                     WHERE polrelid = pg_class.oid AND polpermissive)
             FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
             AND (relname = 'users' OR EXISTS (
-                SELECT FROM pg_attribute WHERE attrelid = pg_class.oid AND attname = 'user_id'))""").fetchall()
+                SELECT FROM pg_attribute WHERE attrelid = pg_class.oid AND attname = 'user_id'))
+        """).fetchall()
     assert {table: (forced, policies) for table, forced, policies in found} == {
         table: (True, ["everybody", "own", "owner"]) for table in owned()
     }
