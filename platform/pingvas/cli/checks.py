@@ -18,6 +18,13 @@ from pingvas.embedded import EmbeddedError, Instance, postgres, redis
 
 _PACKAGES = ("celery", "kombu", "flask", "sqlalchemy", "psycopg", "redis", "pydantic", "granian", "flower")
 _GPU_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "peft")
+_UNBOUND = """
+    SELECT usename || CASE WHEN rolsuper THEN ' (superuser)' WHEN rolbypassrls THEN ' (BYPASSRLS)'
+                           ELSE ' (owner)' END || ': ' || count(*) || ' connections'
+    FROM pg_stat_activity JOIN pg_roles ON pg_roles.oid = usesysid
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'pingvas'
+    AND (rolsuper OR rolbypassrls OR usesysid = (SELECT relowner FROM pg_class WHERE oid = 'users'::regclass))
+    GROUP BY usename, rolsuper, rolbypassrls"""
 _MIN_FREE_BYTES, _GOOD_FREE_BYTES = 1 << 30, 5 << 30
 _PROGRAM_SECONDS = 120.0
 _BROKER_SECONDS = 5.0
@@ -162,6 +169,25 @@ def database() -> Finding:
     return _reachable(
         "database", look, "start it, or correct DATABASE_URL; for the schema: pingvas db upgrade"
     )
+
+
+def database_roles() -> Finding:
+    """Whom row-level security does not bind, of the processes that are connected."""
+    from sqlalchemy import text
+
+    from pingvas import db
+
+    def look() -> str:
+        with db.engine().connect() as connection:
+            return ", ".join(connection.scalars(text(_UNBOUND)))
+
+    found = _reachable("database roles", look, "see database above")
+    if found.state != "ok":
+        return found
+    if found.text:
+        mend = "give each process a role of its own (docs/operations.md)"
+        return Finding("database roles", "note", f"row security does not bind: {found.text}", mend)
+    return Finding("database roles", "ok", "row security binds every process")
 
 
 def broker() -> Finding:

@@ -49,6 +49,7 @@ def _checks() -> Iterator[tuple[str, Callable[[], Finding]]]:
         yield "ports", checks.ports
     if config.database_url:
         yield "database", checks.database
+        yield "database roles", checks.database_roles
     if config.broker_url:
         yield "broker", checks.broker
     if instance or config.s3_bucket:

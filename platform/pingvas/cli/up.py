@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from pingvas import migrations, settings
+from pingvas import db, migrations, settings
 from pingvas.cli import console, demo, picture, programs
 from pingvas.cli.console import CommandError, data_dir_option
 from pingvas.cli.programs import Place
@@ -61,6 +61,7 @@ def command(
     place = Place(DataFolder(settings.get().data_dir), host, port, flower_port)
     if host in _LOOPBACK:  # then every client reaches us by this address, and events can carry it too
         os.environ.setdefault(settings.variable("public_url"), place.url)
+    db.CONNECT["application_name"] = "pingvas up"  # it migrates as the owner, and serves nobody
     wishes = Wishes(once, not no_first_picture, output)
     with listening() as waiter:
         run = _Run(place, wishes, waiter)

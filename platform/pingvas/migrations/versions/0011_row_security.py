@@ -154,15 +154,15 @@ DOORS = dict(
         ),
     )
 ) | {
-    "signed_in(uuid, uuid, timestamptz)": """
-CREATE FUNCTION signed_in(p_user uuid, p_sign_in uuid, p_now timestamptz)
-RETURNS TABLE (id uuid, email varchar, tier varchar, role varchar, suspended_at timestamptz,
+    "signed_in(uuid[], timestamptz)": """
+CREATE FUNCTION signed_in(p_families uuid[], p_now timestamptz)
+RETURNS TABLE (family_id uuid, id uuid, email varchar, tier varchar, role varchar, suspended_at timestamptz,
                second_factor_at timestamptz, stepped_up_at timestamptz)
 STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY
-    SELECT users.id, users.email, users.tier, users.role, users.suspended_at,
+    SELECT sign_ins.id, users.id, users.email, users.tier, users.role, users.suspended_at,
            sign_ins.second_factor_at, sign_ins.stepped_up_at
     FROM sign_ins JOIN users ON users.id = sign_ins.user_id
-    WHERE sign_ins.id = p_sign_in AND user_id = p_user AND ended_at IS NULL AND expires_at > p_now;
+    WHERE sign_ins.id = ANY (p_families) AND ended_at IS NULL AND expires_at > p_now;
 END $$""",
     "signed_in_by_key(bytea[], timestamptz)": """
 CREATE FUNCTION signed_in_by_key(p_hashes bytea[], p_now timestamptz)
