@@ -89,7 +89,7 @@ class _StatementsOfRoles(Statements):
         return connection
 
 
-db.Statements = _StatementsOfRoles  # type: ignore[misc]
+vars(db)["Statements"] = _StatementsOfRoles
 
 
 def pytest_unconfigure() -> None:
