@@ -5,12 +5,16 @@ from importlib import import_module
 import sqlalchemy as sa
 from alembic import op
 
+from pingvas import roles
+from pingvas.migrations.security import definer
+
 revision = "0012"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
 
 OLD = "accept_jobs(uuid, text, boolean, bigint, bigint, timestamptz, jsonb)"
+CALLERS = (roles.API, roles.CONTROL, roles.ADMIN)
 NEW = "accept_jobs(uuid, text, boolean, bigint, bigint, timestamptz, jsonb, jsonb, boolean)"
 
 ACCEPT_JOBS = """
@@ -157,6 +161,7 @@ def upgrade() -> None:
     op.add_column("wallets", sa.Column("api_calls_since", sa.DateTime(timezone=True), nullable=True))
     op.execute(f"DROP FUNCTION {OLD}")
     _create(ACCEPT_JOBS)
+    definer(NEW, *CALLERS)
 
 
 def _create(function: str) -> None:
@@ -167,5 +172,6 @@ def downgrade() -> None:
     """Bring the function back that knew of no calls."""
     op.execute(f"DROP FUNCTION {NEW}")
     _create(import_module("pingvas.migrations.versions.0004_accept_jobs").ACCEPT_JOBS)
+    definer(OLD, *CALLERS)
     op.drop_column("wallets", "api_calls_since")
     op.drop_column("wallets", "api_calls")
