@@ -13,7 +13,7 @@ _API_PROCESSES = 2
 _API_CONNECTIONS = 8_192  # of a process; granian's default of 512 would let listeners shut everybody out
 CONTROL_THREADS = 4
 _STOP_SECONDS = 10.0
-_NO_DATABASE = {"DATABASE_URL": ""}  # what only rings and looks needs none
+_NO_DATABASE = {"DATABASE_URL": ""}  # what only looks at the broker needs none
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def beat(place: Place) -> Program:
     """Return the scheduler; an instance has one."""
     schedule = str(place.folder.path / "beat-schedule")
     argv = (*_celery("beat"), "--loglevel", _level(), "--schedule", schedule)
-    return Program("beat", argv, environment=_NO_DATABASE)
+    return Program("beat", argv, roles.CONTROL)
 
 
 def flower(place: Place) -> Program:
