@@ -19,7 +19,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint chaos bench-engine bench-gpu bench-queues clean
+.PHONY: help run test lint contract audit chaos bench-engine bench-gpu bench-queues clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,14 @@ lint: $(VENV)/.dev ## Check style, types and who may import whom
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+contract: $(VENV)/.dev ## Try generated requests against the API's document for ten minutes (SEED=7)
+	CONTRACT_SECONDS=600 CONTRACT_SEED=$(or $(SEED),$(shell date +%j)) $(VENV)/bin/python -m pytest tests/contract -o timeout=1200
+
+audit: $(VENV)/.dev ## Look for known holes in the installed versions; says so where there is no network
+	@out=$$($(VENV)/bin/pip-audit --skip-editable --progress-spinner off 2>&1) && { echo "$$out"; exit 0; }; \
+	if grep -q 'ConnectionError\|ProxyError\|Timeout\|ServiceError' <<<"$$out"; then \
+		echo "No network: nothing was looked up."; else echo "$$out"; exit 1; fi
 
 chaos: $(VENV)/.dev ## Break everything under 1,000 orders and prove the books (ARGS="--seed 1 --jobs 60 --faults 6")
 	@$(VENV)/bin/python -m tests.chaos $(ARGS)

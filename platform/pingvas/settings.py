@@ -64,6 +64,10 @@ class Settings(BaseSettings):
         0, ge=0, le=10, description="Reverse proxies in front that set `X-Forwarded-*`; 0: none is believed."
     )
 
+    internal_token: SecretStr = Field(
+        SecretStr(""),
+        description="Tokens of internal endpoints, comma-separated: the first is sent, all are accepted.",
+    )
     cors_origins: str = Field(
         "", description="Sites whose pages may call the API with a token: `https://app.example.com,…`."
     )
@@ -237,6 +241,14 @@ class Settings(BaseSettings):
             _check_secret(text)
         return secret
 
+    @field_validator("internal_token", mode="after")
+    @classmethod
+    def _none_guessable(cls, tokens: SecretStr, info: ValidationInfo) -> SecretStr:
+        for token in _listed(tokens.get_secret_value()):
+            if not info.data.get("development"):
+                _check_secret(token)
+        return tokens
+
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, text: str) -> str:
@@ -284,6 +296,11 @@ class Settings(BaseSettings):
         if fault and not info.data.get("development"):
             raise ValueError(f"only with {variable('development')}=true")
         return fault
+
+    @property
+    def internal_tokens(self) -> list[str]:
+        """Tokens of internal endpoints, the one to send first."""
+        return _listed(self.internal_token.get_secret_value())
 
     @property
     def cors_list(self) -> list[str]:

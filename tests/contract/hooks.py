@@ -15,16 +15,18 @@ domains.load()
 
 @schemathesis.auth(refresh_interval=2)
 class Auth:
-    """A customer with credits. What is generated may sign out, so a new sign-in is made again and again."""
+    """An admin with credits. What is generated may sign out, so a new sign-in is made again and again."""
 
     def __init__(self) -> None:
-        self.user = register(f"{uuid4().hex}@example.com", "correct horse battery", tier="enterprise")
+        self.user = register(
+            f"{uuid4().hex}@example.com", "correct horse battery", tier="enterprise", role="admin"
+        )
         ledger.grant(self.user.id, 10**9, business_key=f"contract:{self.user.id}")
 
     def get(self, case: Any, context: Any) -> str:
         """Return an access token."""
         with db.transaction() as session:
-            return sign_in(session, self.user).access_token
+            return sign_in(session, self.user, second_factor=True).access_token
 
     def set(self, case: Any, data: str, context: Any) -> None:
         """Send it."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Literal
 
+import psycopg
 from flask import Response, request
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -52,7 +53,7 @@ def staff(
             ):
                 try:
                     response = view(**path)
-                except (PingvasError, SQLAlchemyError) as error:
+                except (PingvasError, SQLAlchemyError, psycopg.Error) as error:
                     _record(action, getattr(error, "status", 500), getattr(error, "code", "INTERNAL"))
                     raise
                 if not origin.entries:
