@@ -22,6 +22,7 @@ beat_schedule = {
     ),
     "handle webhooks of the shop": _every(10.0, "tasks.control.handle_webhooks"),
     "begin the months of accounts": _every(300.0, "tasks.control.reset_months"),
+    "tell who is short of credits": _every(600.0, "tasks.control.tell_low_credits"),
     "prove the books": _every(3_600.0, "tasks.control.reconcile"),
     "delete rows past their time": _every(3_600.0, "tasks.control.trim_history"),
     "delete bytes of pictures that have no row": _every(3_600.0, "tasks.control.collect_orphans"),

@@ -72,6 +72,12 @@ def reset_months() -> int:
 
 
 @_scheduled
+def tell_low_credits() -> int:
+    """Mail whoever has less than a fifth of the month's credits left."""
+    return resets.tell_low()
+
+
+@_scheduled
 def reconcile() -> dict[str, int]:
     """Prove the books, and call for help when they are wrong."""
     with db.transaction() as session:

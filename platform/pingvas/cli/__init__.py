@@ -7,6 +7,8 @@ import click
 
 _COMMANDS = {
     "db": ("pingvas.cli.database:group", "Look after the database's schema."),
+    "billing": ("pingvas.cli.billing:group", "Prove the books; statements and usage."),
+    "dev": ("pingvas.cli.dev:group", "Tools for development."),
     "dlq": ("pingvas.cli.dlq:group", "Look at jobs that failed for good; replay and drop them."),
     "doctor": ("pingvas.cli.doctor:command", "Check this machine and the instance on it."),
     "generate": ("pingvas.cli.generate:command", "Make a picture."),

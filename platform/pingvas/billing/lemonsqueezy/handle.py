@@ -19,7 +19,6 @@ from pingvas.billing.lemonsqueezy.payloads import (
 from pingvas.billing.lemonsqueezy.variants import PlanVariant
 from pingvas.billing.subscriptions import changes, notices, purchases
 from pingvas.billing.subscriptions.decide import Payment, Snapshot
-from pingvas.billing.subscriptions.models import Subscription
 from pingvas.billing.subscriptions.purchases import Order
 
 
@@ -76,14 +75,11 @@ def _payment(paid: bool, session: Session, body: bytes) -> str:
     ledger.lock(session, row.user_id)
     if not changes.note_payment(session, row, event.data.id, Payment(paid, invoice.updated_at)):
         return "known already"
-    _tell(session, row, event.data.id, paid)
+    if not paid:
+        attempt = f"{event.data.id}:{invoice.updated_at.isoformat()}"
+        notices.payment_failed(session, session.get_one(User, row.user_id), row, attempt)
     changes.settle(session, row.user_id)
     return "done"
-
-
-def _tell(session: Session, row: Subscription, invoice_id: str, paid: bool) -> None:
-    if not paid:
-        notices.payment_failed(session, session.get_one(User, row.user_id), row, invoice_id)
 
 
 def _order(session: Session, body: bytes) -> str:

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from pingvas import clock, db
 from pingvas.billing import plans
+from pingvas.billing.resets import notices
 from pingvas.billing.subscriptions import changes
 
 CHUNK: Final = 20_000
@@ -96,4 +97,5 @@ def reset_chunk(now: datetime, most: int | None) -> int:
     with db.transaction() as session:
         number = int(session.execute(_CHUNK, values).scalar_one())
         session.execute(_LAPSE)
+        notices.tell_begun(session, now)
     return number

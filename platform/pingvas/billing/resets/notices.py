@@ -1,0 +1,61 @@
+"""Mails about the month: its credits are there, or little of them is left."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from pingvas import clock, db, mail
+from pingvas.billing import plans
+
+LOW_PERCENT: Final = 20
+
+# Of the wallets that this transaction has reset, those of plans that are paid for.
+_BEGUN = text("""
+    SELECT email, language, users.id, users.tier, allocated, last_reset_at, resets_at FROM wallets
+    JOIN users ON users.id = wallets.user_id
+    WHERE wallets.xmin = pg_current_xact_id()\\:\\:xid AND last_reset_at = :now AND tier = ANY(:tiers)""")
+
+_LOW = text("""
+    UPDATE wallets SET told_low_at = :now FROM users
+    WHERE users.id = wallets.user_id AND wallets.user_id IN (
+        SELECT user_id FROM wallets
+        WHERE allocated > 0 AND (monthly + purchased) * 100 < allocated * :percent
+          AND (told_low_at IS NULL OR told_low_at < last_reset_at)
+        LIMIT :most FOR UPDATE SKIP LOCKED)
+    RETURNING email, language, users.id, monthly + purchased AS balance, allocated, last_reset_at,
+              resets_at""")
+
+
+def tell_begun(session: Session, now: datetime) -> None:
+    """Mail those on a paid plan whose months this unit of work has begun."""
+    paid = [tier.value for tier, plan in plans.table().items() if plan.price_monthly]
+    for row in session.execute(_BEGUN, {"now": now, "tiers": paid}):
+        title = plans.of(row.tier).title
+        _send(session, "credits-reset", row, {"credits": row.allocated, "plan": title})
+
+
+def tell_low(most: int = 1_000) -> int:
+    """Mail everybody who has less than a fifth of the month's credits left, once a month; return how many."""
+    total = 0
+    while True:
+        with db.transaction() as session:
+            rows = session.execute(_LOW, {"now": clock.now(), "percent": LOW_PERCENT, "most": most}).all()
+            for row in rows:
+                _send(session, "credits-low", row, {"balance": row.balance, "allocation": row.allocated})
+        total += len(rows)
+        if len(rows) < most:
+            return total
+
+
+def _send(session: Session, template: str, row: Any, values: dict[str, object]) -> None:
+    mail.send(
+        session,
+        template,
+        to=row.email,
+        language=row.language,
+        values={**values, "resets_on": f"{row.resets_at:%Y-%m-%d}"},
+        user_id=row.id,
+        key=f"{template}:{row.id}:{row.last_reset_at.isoformat()}",
+    )
