@@ -19,7 +19,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint contract audit chaos bench-engine bench-gpu bench-queues clean
+.PHONY: help run test lint contract audit chaos bench-engine bench-gpu bench-queues bench-money clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ bench-gpu: ## Measure the engine on the CUDA device, needing no network (ARGS=sd
 
 bench-queues: $(VENV)/.run ## Measure the order between tiers, on Redis and on RabbitMQ (ARGS=shares: some)
 	@$(VENV)/bin/python -m tasks.bench $(ARGS)
+
+bench-money: $(VENV)/.run ## Measure the monthly reset (ARGS="--users 1000000": a million)
+	@$(VENV)/bin/python -m tasks.bench.resets $(ARGS)
 
 clean: ## Remove the environment and caches; data in var/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -38,3 +38,10 @@ def test_more_work_never_costs_less(steps: int, side: int, images: int, factor: 
 @pytest.mark.parametrize(("seconds", "credits"), [(0.0, 1), (0.2, 1), (1.0, 1), (1.001, 2), (7.9, 8)])
 def test_every_started_gpu_second_counts(seconds: float, credits: int) -> None:
     assert cost(seconds) == credits
+
+
+def test_what_was_measured_replaces_the_formula_and_binds_with_a_margin() -> None:
+    priced = quote(steps=20, width=1_000, height=1_000, num_images=2, price_factor=9.0, rate=0.5)
+    assert (priced.gpu_seconds, priced.credits) == (20.0, 30)
+    least = quote(steps=20, width=1_000, height=1_000, num_images=2, price_factor=9.0, rate=0.01)
+    assert (least.gpu_seconds, least.credits) == (0.4, MINIMUM_CREDITS)

@@ -111,6 +111,7 @@ def price(order: Order, tier: str) -> tuple[CatalogEntry, Parameters, Quote]:
             height=parameters.height,
             num_images=parameters.num_images,
             price_factor=entry.price_factor,
+            rate=eta.gpu_rate(entry.slug, parameters.width, parameters.height),
         ),
     )
 

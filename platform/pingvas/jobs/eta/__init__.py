@@ -28,6 +28,7 @@ __all__ = [
     "Work",
     "counted",
     "estimate",
+    "gpu_rate",
     "joined",
     "next_place_seconds",
     "of_jobs",
@@ -68,6 +69,11 @@ def turn_seconds(tier: str, work: Work, first: Wait) -> float:
 def run_seconds(work: Work) -> float:
     """Return how long a job is expected to run."""
     return snapshots.current.get().service.seconds(work)
+
+
+def gpu_rate(model: str, width: int, height: int) -> float | None:
+    """Return the GPU seconds that a step of a megapixel takes; None before enough was measured."""
+    return snapshots.current.get().device.rate(model, width, height)
 
 
 def counted(tier: str, beyond: int) -> tuple[UUID | None, int]:

@@ -91,7 +91,8 @@ class Marks:
 class Picture:
     """What was true at `taken` (the monotonic clock), in jobs and seconds.
 
-    `service` is what jobs take as things are, `crowded` where all slots are in use, as while jobs wait.
+    `service` is what jobs take as things are, `crowded` where all slots are in use, as while jobs wait;
+    `device` is what they use of the device alone.
     """
 
     taken: float
@@ -99,6 +100,7 @@ class Picture:
     marks: Mapping[str, Marks] = field(default_factory=dict)
     service: ServiceTimes = field(default_factory=ServiceTimes)
     crowded: ServiceTimes = field(default_factory=ServiceTimes)
+    device: ServiceTimes = field(default_factory=ServiceTimes)
     pickup: Wait = UNKNOWN_PICKUP
     families: Mapping[str, str] = field(default_factory=dict)
 
@@ -132,8 +134,9 @@ def take(session: Session, slots: int) -> Picture:
             rung.get(tier, 0), running.get(tier, 0), mean, inflow, unrung.get(tier, {})
         )
     service = measure(samples, price_factors)
+    device = measure([replace(it, seconds=it.gpu_seconds) for it in samples if it.gpu_seconds], {})
     families = {row.slug: row.family for row in models}
-    return Picture(taken, loads, marks, service, crowded, _pickup(done), families)
+    return Picture(taken, loads, marks, service, crowded, device, _pickup(done), families)
 
 
 def _waiting(

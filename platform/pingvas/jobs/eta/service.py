@@ -66,8 +66,12 @@ class ServiceTimes:
 
     def seconds(self, work: Work) -> float:
         """Return how long a job of this work is likely to run."""
-        rate = self.by_size.get(work.size) or self.by_model.get(work.model)
+        rate = self.rate(work.model, work.width, work.height)
         return self._by_formula(work) if rate is None else rate * work.megapixel_steps * self.pace
+
+    def rate(self, model: str, width: int, height: int) -> float | None:
+        """Return the seconds per megapixel-step, None before enough was measured."""
+        return self.by_size.get((model, width * height)) or self.by_model.get(model)
 
     def _by_formula(self, work: Work) -> float:
         return quote(
