@@ -77,8 +77,7 @@ def run(chunk: int = CHUNK) -> int:
     Plans that end or shrink with the month do so first. Each chunk is committed by itself: a run that is
     killed has done some users wholly and the others not at all, and the next one goes on.
     """
-    while changes.settle_due():
-        pass
+    changes.settle_due()
     total = 0
     while number := reset_chunk(clock.now(), chunk):
         total += number

@@ -4,6 +4,7 @@ Facts are recorded (`note_snapshot`, `note_payment`); `settle` then makes of all
 come to. Everything happens under the lock of the user's wallet.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from pingvas import clock, db, ids
@@ -23,6 +25,9 @@ from pingvas.billing.plans import Tier
 from pingvas.billing.subscriptions import decide, notices
 from pingvas.billing.subscriptions.decide import Payment, Phase, Snapshot
 from pingvas.billing.subscriptions.models import Subscription, SubscriptionPayment
+from pingvas.errors import PingvasError
+
+log = logging.getLogger(__name__)
 
 
 def find(session: Session, provider_id: str) -> Subscription | None:
@@ -174,8 +179,11 @@ def _key(row: Subscription) -> str:
     return f"subscription:{row.provider_id}:{row.changes}"
 
 
-def settle_due(limit: int = 1_000) -> int:
-    """Settle subscriptions whose month or term is over; return how many there were."""
+def settle_due(limit: int = 10_000) -> int:
+    """Settle subscriptions whose month or term is over; return how many users there were.
+
+    One that cannot be settled does not stop the others.
+    """
     over = or_(
         and_(Subscription.best_until <= clock.now(), Subscription.best_tier != Subscription.tier),
         and_(Subscription.status == "cancelled", Subscription.ends_at <= clock.now()),
@@ -184,10 +192,16 @@ def settle_due(limit: int = 1_000) -> int:
     with db.transaction() as session:
         due = set(session.scalars(query))
     for user_id in due:
-        with db.transaction() as session:
-            settle(session, user_id)
-            rows = session.scalars(select(Subscription).where(Subscription.user_id == user_id))
-            for row in rows:
-                if row.best_until <= clock.now():
-                    row.best_tier = row.tier
+        try:
+            _settle_one(user_id)
+        except (PingvasError, SQLAlchemyError):
+            log.exception("the subscriptions of user %s cannot be settled", user_id)
     return len(due)
+
+
+def _settle_one(user_id: UUID) -> None:
+    with db.transaction() as session:
+        settle(session, user_id)
+        for row in session.scalars(select(Subscription).where(Subscription.user_id == user_id)):
+            if row.best_until <= clock.now():
+                row.best_tier = row.tier
