@@ -9,7 +9,7 @@ under the same Message-ID.
 
 from pingvas.mail.adapters import default
 from pingvas.mail.delivery import PREPARE, deliver
-from pingvas.mail.outbox import AFTER_SEND, send
+from pingvas.mail.outbox import AFTER_SEND, Letter, send, send_all
 from pingvas.mail.port import Language, Mailer, Message, NotSent, Refused
 from pingvas.mail.templates import LANGUAGES
 
@@ -18,6 +18,7 @@ __all__ = [
     "LANGUAGES",
     "PREPARE",
     "Language",
+    "Letter",
     "Mailer",
     "Message",
     "NotSent",
@@ -25,4 +26,5 @@ __all__ = [
     "default",
     "deliver",
     "send",
+    "send_all",
 ]

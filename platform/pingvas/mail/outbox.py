@@ -1,6 +1,7 @@
 """Putting a mail into the outbox."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import insert
@@ -14,6 +15,8 @@ from pingvas.mail.port import Language
 
 AFTER_SEND: list[Callable[[], object]] = []
 """Called after the commit of each new mail, to have it delivered now and not at the next sweep."""
+
+_BATCH = 1_000  # rows of a statement
 
 
 def send(
@@ -41,27 +44,52 @@ def send(
         jinja2.TemplateNotFound: there is no such template.
         ValueError: a value that the template needs is missing.
     """
-    spoken: Language = "ko" if language == "ko" else "en"
-    given = dict(values or {})
+    send_all(session, template, [Letter(to, language, values or {}, user_id, key)])
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One of many mails of a template; see `send`."""
+
+    to: str
+    language: str
+    values: Mapping[str, object]
+    user_id: UUID | None
+    key: str | None
+
+
+def send_all(session: Session, template: str, letters: Sequence[Letter]) -> None:
+    """Have many mails of a template sent when this unit of work commits; see `send`. The hooks ring once."""
+    if not letters:
+        return
+    session.flush()  # the accounts that the rows belong to may be new
+    added = 0
+    for batch in range(0, len(letters), _BATCH):
+        rows = [_row(template, letter) for letter in letters[batch : batch + _BATCH]]
+        result = session.execute(insert(Mail).values(rows).on_conflict_do_nothing())
+        added += result.rowcount  # type: ignore[attr-defined]
+    if added:
+        for hook in AFTER_SEND:
+            db.after_commit(hook)
+
+
+def _row(template: str, letter: Letter) -> dict[str, object]:
+    spoken: Language = "ko" if letter.language == "ko" else "en"
+    given = dict(letter.values)
     if missing := templates.names_in(template, spoken) - given.keys() - _made_later(template):
         raise ValueError(f"{template}: without a value: {', '.join(sorted(missing))}")
-    row = {
+    return {
         "id": ids.new(),
-        "user_id": user_id,
-        "recipient": to,
+        "user_id": letter.user_id,
+        "recipient": letter.to,
         "language": spoken,
         "template": template,
         "values": given,
-        "key": key,
+        "key": letter.key,
         "attempts": 0,
         "created_at": clock.now(),
         "send_after": clock.now(),
     }
-    session.flush()  # the account that the row belongs to may be new
-    added = session.execute(insert(Mail).values(row).on_conflict_do_nothing()).rowcount  # type: ignore[attr-defined]
-    if added:
-        for hook in AFTER_SEND:
-            db.after_commit(hook)
 
 
 def _made_later(template: str) -> frozenset[str]:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from pingvas import clock, db, mail
 from pingvas.billing import plans
+from pingvas.mail import Letter
 
 LOW_PERCENT: Final = 20
 
@@ -31,9 +32,9 @@ _LOW = text("""
 def tell_begun(session: Session, now: datetime) -> None:
     """Mail those on a paid plan whose months this unit of work has begun."""
     paid = [tier.value for tier, plan in plans.table().items() if plan.price_monthly]
-    for row in session.execute(_BEGUN, {"now": now, "tiers": paid}):
-        title = plans.of(row.tier).title
-        _send(session, "credits-reset", row, {"credits": row.allocated, "plan": title})
+    rows = session.execute(_BEGUN, {"now": now, "tiers": paid})
+    values = ((row, {"credits": row.allocated, "plan": plans.of(row.tier).title}) for row in rows)
+    mail.send_all(session, "credits-reset", [_letter("credits-reset", *each) for each in values])
 
 
 def tell_low(most: int = 1_000) -> int:
@@ -42,20 +43,14 @@ def tell_low(most: int = 1_000) -> int:
     while True:
         with db.transaction() as session:
             rows = session.execute(_LOW, {"now": clock.now(), "percent": LOW_PERCENT, "most": most}).all()
-            for row in rows:
-                _send(session, "credits-low", row, {"balance": row.balance, "allocation": row.allocated})
+            values = ((row, {"balance": row.balance, "allocation": row.allocated}) for row in rows)
+            mail.send_all(session, "credits-low", [_letter("credits-low", *each) for each in values])
         total += len(rows)
         if len(rows) < most:
             return total
 
 
-def _send(session: Session, template: str, row: Any, values: dict[str, object]) -> None:
-    mail.send(
-        session,
-        template,
-        to=row.email,
-        language=row.language,
-        values={**values, "resets_on": f"{row.resets_at:%Y-%m-%d}"},
-        user_id=row.id,
-        key=f"{template}:{row.id}:{row.last_reset_at.isoformat()}",
-    )
+def _letter(template: str, row: Any, values: dict[str, object]) -> Letter:
+    told = {**values, "resets_on": f"{row.resets_at:%Y-%m-%d}"}
+    key = f"{template}:{row.id}:{row.last_reset_at.isoformat()}"
+    return Letter(row.email, row.language, told, row.id, key)

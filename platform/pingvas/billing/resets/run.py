@@ -19,12 +19,13 @@ _CHUNK = text(
     """
     WITH due AS MATERIALIZED (
         SELECT w.user_id, w.monthly, w.purchased, w.anchor_at AT TIME ZONE 'UTC' AS anchor, plan.credits
-        FROM wallets w
+        FROM (
+            SELECT user_id, monthly, purchased, anchor_at FROM wallets WHERE resets_at <= :now
+            ORDER BY resets_at LIMIT :most FOR UPDATE SKIP LOCKED
+        ) AS w
         JOIN users ON users.id = w.user_id
         JOIN unnest(CAST(:tiers AS text[]), CAST(:credits AS bigint[])) AS plan (tier, credits)
             ON plan.tier = users.tier
-        WHERE w.resets_at <= :now
-        ORDER BY w.user_id LIMIT :most FOR UPDATE OF w SKIP LOCKED
     ), counted AS (
         SELECT *, greatest(0, (extract(year FROM today) - extract(year FROM anchor)) * 12
                               + extract(month FROM today) - extract(month FROM anchor))::int AS months
