@@ -31,6 +31,7 @@ BEATS: Final = ("beat", "beat-standby")
 BROKERS: Final = ("redis", "rabbitmq")
 STORES: Final = ("folder", "s3")
 ROOT: Final = Path(__file__).resolve().parents[2]
+PATHS: Final = os.pathsep.join((str(ROOT / "platform"), str(ROOT)))  # this tree, whatever is installed
 _START_SECONDS: Final = 60.0
 # Short leases, so that what is lost comes back in seconds; no limits on calls, all come from one address.
 SHORT: Final = {
@@ -113,7 +114,7 @@ class World:
             program.argv,
             log=self.folder.log(program.name),
             cwd=self.folder.path,
-            env=programs.environment(program) | {"PYTHONPATH": str(ROOT)},
+            env=programs.environment(program) | {"PYTHONPATH": PATHS},
         )
 
     def pid(self, name: str) -> int:
