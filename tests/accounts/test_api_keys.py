@@ -9,8 +9,10 @@ from flask import Flask
 from sqlalchemy import select, text
 
 from pingvas import clock, db
-from pingvas.accounts import key_uses
+from pingvas.accounts import key_uses, principals
 from pingvas.accounts.models import ApiKey
+from pingvas.errors import Forbidden
+from pingvas.web import auth
 
 Caller = Callable[..., tuple[int, Any]]
 Make = Callable[[str], Caller]
@@ -126,3 +128,83 @@ def test_use_is_noted_once_a_minute(program: Caller, monkeypatch: pytest.MonkeyP
     assert rows()[0].last_used_at is None
     assert used_after(0) == used_after(59) == start
     assert used_after(61) == start + timedelta(seconds=61)
+
+
+def test_a_key_can_expire(ada: Caller, caller: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    soon = clock.now() + timedelta(minutes=5)
+    status, made = ada("POST", "/api-keys", {"name": "short", "expires_at": soon.isoformat()})
+    assert status == 201
+    program = caller(made["key"])
+    assert program("GET", "/auth/me")[0] == 200
+    monkeypatch.setattr(clock, "now", lambda: soon)
+    assert program("GET", "/auth/me")[0] == 401
+    assert ada("GET", "/api-keys")[1]["items"] == []
+
+
+@pytest.mark.parametrize("moment", ["2001-01-01T00:00:00Z", "2999-01-01T00:00:00", "tomorrow", 0])
+def test_an_expiry_is_a_moment_to_come(ada: Caller, moment: object) -> None:
+    assert ada("POST", "/api-keys", {"name": "a", "expires_at": moment})[0] == 422
+    assert rows() == []
+
+
+def test_a_rotated_key_has_the_same_rights_and_the_old_one_ends(
+    ada: Caller, caller: Make, program: Caller, made: dict[str, Any]
+) -> None:
+    status, new = ada("POST", f"/api-keys/{made['id']}/rotate")
+    assert status == 201
+    assert (new["name"], new["scopes"]) == (made["name"], made["scopes"])
+    assert new["key"] != made["key"]
+    assert caller(new["key"])("GET", "/auth/me")[0] == 200
+    assert program("GET", "/auth/me")[0] == 401
+    assert [item["id"] for item in ada("GET", "/api-keys")[1]["items"]] == [new["id"]]
+    assert ada("POST", f"/api-keys/{made['id']}/rotate")[0] == 404
+
+
+def test_a_rotated_key_can_work_on_for_a_while(
+    ada: Caller, program: Caller, made: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ada("POST", f"/api-keys/{made['id']}/rotate", {"grace_seconds": 60})[0] == 201
+    assert program("GET", "/auth/me")[0] == 200
+    later = clock.now() + timedelta(seconds=61)
+    monkeypatch.setattr(clock, "now", lambda: later)
+    assert program("GET", "/auth/me")[0] == 401
+
+
+@pytest.mark.parametrize("grace", [-1, 604_801, "60", 1.5])
+def test_a_grace_has_bounds(ada: Caller, made: dict[str, Any], grace: object) -> None:
+    assert ada("POST", f"/api-keys/{made['id']}/rotate", {"grace_seconds": grace})[0] == 422
+
+
+def make_admin() -> None:
+    with db.transaction() as session:
+        session.execute(text("UPDATE users SET role = 'admin'"))
+
+
+def test_a_user_cannot_make_an_admins_key(ada: Caller) -> None:
+    status, problem = ada("POST", "/api-keys", {"name": "a", "scopes": ["admin"]})
+    assert (status, problem["code"]) == (403, "FORBIDDEN")
+    assert rows() == []
+
+
+def test_an_admin_without_a_second_factor_cannot_make_an_admins_key(ada: Caller) -> None:
+    make_admin()
+    status, problem = ada("POST", "/api-keys", {"name": "a", "scopes": ["admin"]})
+    assert (status, problem["code"]) == (403, "SECOND_FACTOR_REQUIRED")
+    assert rows() == []
+
+
+@pytest.mark.usefixtures("authenticator")
+def test_an_admin_with_one_can_and_the_key_counts_for_it(ada: Caller) -> None:
+    make_admin()
+    status, made = ada("POST", "/api-keys", {"name": "a", "scopes": ["admin"]})
+    assert status == 201
+    principal = principals.by_key(made["key"])
+    assert principal is not None
+    assert (principal.second_factor, principal.stepped_up) == (True, False)
+    auth.check_role(principal, "admin")
+    with db.transaction() as session:
+        session.execute(text("UPDATE users SET role = 'user'"))
+    demoted = principals.by_key(made["key"])
+    assert demoted is not None
+    with pytest.raises(Forbidden):
+        auth.check_role(demoted, "admin")

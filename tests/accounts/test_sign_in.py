@@ -9,6 +9,8 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from flask import Flask
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -21,6 +23,13 @@ from pingvas.errors import EmailTaken, Invalid, NotFound
 Caller = Callable[..., tuple[int, Any]]
 Make = Callable[..., Caller]
 LOGIN = {"email": "ada@example.com", "password": "correct horse battery"}
+
+
+_PAIR = rsa.generate_private_key(65_537, 2_048)
+PRIVATE_KEY = _PAIR.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
+PUBLIC_KEY = _PAIR.public_key().public_numbers().n.to_bytes(256, "big")
 
 
 def count(model: type[db.Base]) -> int:
@@ -191,6 +200,14 @@ def test_forged_access_tokens_are_401(account: dict[str, Any], caller: Make) -> 
     forged = {
         "no algorithm": jwt.encode(good, "", algorithm="none"),
         "another algorithm": jwt.encode(good, secret, algorithm="HS384"),
+        "a public key as a secret": jwt.encode(good, PUBLIC_KEY, algorithm="HS256"),
+        "a key pair": jwt.encode(good, PRIVATE_KEY, algorithm="RS256"),
+        "a key the token brings along": jwt.encode(
+            good,
+            "x" * 40,
+            algorithm="HS256",
+            headers={"jwk": {"kty": "oct", "k": "eHh4"}, "kid": "/dev/null"},
+        ),
         "another secret": jwt.encode(good, "x" * 40, algorithm="HS256"),
         "another type": jwt.encode({**good, "typ": "refresh"}, secret, algorithm="HS256"),
         "no expiry": jwt.encode({k: v for k, v in good.items() if k != "exp"}, secret, algorithm="HS256"),

@@ -12,7 +12,7 @@ from pingvas.embedded.servers import forget_settings
 from pingvas.mail import Mailer, Message, NotSent, Refused, default
 from pingvas.mail.adapters import ConsoleMailer, SmtpMailer
 from tests.conftest import free_port
-from tests.mail.conftest import SENDER, Inbox
+from tests.mail.server import SENDER, Inbox
 
 MESSAGE = Message("ada@example.com", "비밀번호 재설정", "Grüße\n코드: abc\n", "01@pingvas.example")
 

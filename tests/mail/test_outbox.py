@@ -14,8 +14,8 @@ from pingvas.mail import Message, NotSent, Refused, templates
 from pingvas.mail.adapters import SmtpMailer
 from pingvas.mail.delivery import Prepared
 from pingvas.mail.models import Mail
-from tasks import app
-from tests.mail.conftest import Inbox
+from tasks import control
+from tests.mail.server import Inbox
 
 pytestmark = pytest.mark.usefixtures("clean_db")
 
@@ -200,7 +200,7 @@ def test_the_control_task_delivers_when_it_is_rung_although_beat_just_did(
     mailer: SmtpMailer, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pingvas.mail.adapters.default", lambda: mailer)
-    task = app.tasks["tasks.control.send_mails"]
+    task = control.send_mails
     assert task.apply().get() == 0
     write()
     assert task.apply().get() is None

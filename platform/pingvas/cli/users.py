@@ -5,7 +5,7 @@ import secrets
 import click
 
 from pingvas import db
-from pingvas.accounts import users
+from pingvas.accounts import second_factor, tokens, users
 from pingvas.accounts.models import ROLES, TIERS, User
 from pingvas.accounts.register import register
 from pingvas.admin import members
@@ -65,6 +65,54 @@ def set_tier(email: str, tier: str) -> None:
         user = _user(email)
         members.change(operator(), user.id, Changes(tier=tier), "Set by an operator")
     console.done(f"{user.email} is on {tier}")
+
+
+@group.command("role")
+@click.argument("email")
+@click.argument("role", type=click.Choice(sorted(ROLES)))
+@data_dir_option
+def role(email: str, role: str) -> None:
+    """Give EMAIL's account another role; admins and operators need a second factor to use theirs."""
+    with rows():
+        user = _user(email)
+        members.change(operator(), user.id, Changes(role=role), "Set by an operator")
+    console.done(f"{user.email} is {role}")
+
+
+@group.command("reset-second-factor")
+@click.argument("email")
+@data_dir_option
+def reset_second_factor(email: str) -> None:
+    """Turn EMAIL's second factor off, for one who lost it; ends all sign-ins."""
+    with rows(), db.transaction() as session:
+        user = _user(email)
+        if not second_factor.remove(session, user.id):
+            raise CommandError(f"{user.email} has no second factor.")
+        tokens.end_all(session, user.id)
+        write_down("users.reset-second-factor", f"user:{user.id}", second_factor=False)
+    console.done(f"{user.email} has no second factor now")
+
+
+@group.command("suspend")
+@click.argument("email")
+@data_dir_option
+def suspend(email: str) -> None:
+    """Keep EMAIL's account out, now, and stop its jobs."""
+    with rows():
+        user = _user(email)
+        members.change(operator(), user.id, Changes(suspended=True), "Suspended by an operator")
+    console.done(f"{user.email} is suspended")
+
+
+@group.command("restore")
+@click.argument("email")
+@data_dir_option
+def restore(email: str) -> None:
+    """Let EMAIL's suspended account in again."""
+    with rows():
+        user = _user(email)
+        members.change(operator(), user.id, Changes(suspended=False), "Restored by an operator")
+    console.done(f"{user.email} may sign in again")
 
 
 def _user(email: str) -> User:

@@ -27,7 +27,7 @@ def account_of(person: Person, language: str) -> User:
         linked = _linked(session, person)
         if linked is not None:
             return linked
-        if not person.email_verified:
+        if not (person.email_verified and person.email):
             name = person.provider.capitalize()
             raise EmailNotVerified(f"Verify your e-mail address at {name}, then sign in again")
         email = normal_email(person.email)
