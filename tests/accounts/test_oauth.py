@@ -97,7 +97,7 @@ def discord() -> Iterator[Discord]:
         state.verifier = flask.request.form["code_verifier"]
         if flask.request.form["code"] != "the-code":
             return {"error": "invalid_grant"}, 400
-        return {"access_token": "the-token", "token_type": "Bearer", "expires_in": 60}
+        return {"access_token": "the-token", "token_type": "Bearer", "expires_in": 604_800}
 
     @app.get("/api/users/@me")
     def me() -> Any:

@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, String,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from pingvas import clock, ids
+from pingvas import ids
 from pingvas.db import Base
 
 IS_OPEN = "sent_at IS NULL AND gave_up_at IS NULL"
@@ -35,8 +35,8 @@ class Mail(Base):
     values: Mapped[dict[str, object]] = mapped_column(JSONB)
     key: Mapped[str | None] = mapped_column(String(200), unique=True)
     attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
-    created_at: Mapped[datetime] = mapped_column(default=clock.now)
-    send_after: Mapped[datetime] = mapped_column(default=clock.now)
+    created_at: Mapped[datetime]
+    send_after: Mapped[datetime]
     sent_at: Mapped[datetime | None]
     gave_up_at: Mapped[datetime | None]
     error: Mapped[str | None] = mapped_column(Text)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from pingvas import clock, db, ids
+from pingvas import db, ids
 from pingvas.mail import templates
 from pingvas.mail.delivery import PREPARE
 from pingvas.mail.models import Mail
@@ -87,8 +88,9 @@ def _row(template: str, letter: Letter) -> dict[str, object]:
         "values": given,
         "key": letter.key,
         "attempts": 0,
-        "created_at": clock.now(),
-        "send_after": clock.now(),
+        # The database's, since hosts compare them.
+        "created_at": func.clock_timestamp(),
+        "send_after": func.clock_timestamp(),
     }
 
 
