@@ -1,5 +1,6 @@
 """What operators alert on, as a scrape reads it."""
 
+import urllib.error
 import urllib.request
 from types import SimpleNamespace
 from uuid import UUID
@@ -7,6 +8,7 @@ from uuid import UUID
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from pingvas import beats, db
@@ -100,3 +102,17 @@ def test_the_control_worker_serves_them(monkeypatch: pytest.MonkeyPatch, queue: 
     with urllib.request.urlopen(address) as answer:
         names = {family.name for family in text_string_to_metric_families(answer.read().decode())}
     assert {"pingvas_jobs_waiting", "pingvas_dead_letters_open", "pingvas_books_wrong"} <= names
+
+
+def test_with_tokens_nobody_reads_them_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = "4f8b2d6c0e9a1735" * 2
+    config = Settings(metrics_port=free_port(), internal_token=SecretStr(token))
+    monkeypatch.setattr("pingvas.settings.get", lambda: config)
+    queues = SimpleNamespace(consume_from=["control"])
+    metrics._serve(SimpleNamespace(app=SimpleNamespace(amqp=SimpleNamespace(queues=queues))))
+    request = urllib.request.Request(f"http://127.0.0.1:{config.metrics_port}/metrics")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(request)
+    request.add_header("Authorization", f"Bearer {token}")
+    with urllib.request.urlopen(request) as answer:
+        assert b"pingvas_jobs_waiting" in answer.read()
