@@ -1,5 +1,6 @@
 """Transitions of a job on a real database: each happens once, whoever else tries."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,7 +12,7 @@ import redis
 from celery import Celery
 from sqlalchemy import text
 
-from pingvas import clock, db, ids
+from pingvas import clock, db, ids, settings
 from pingvas.accounts.register import register
 from pingvas.billing import reconcile, wallets
 from pingvas.errors import NotFound, QueueFull
@@ -192,6 +193,20 @@ def test_a_job_handed_back_has_not_failed(user_id: UUID) -> None:
         assert lifecycle.hand_back(claimed(job_id)) is Outcome.RETRY
     job = row(job_id)
     assert (job.status, job.attempt, job.failures) == ("pending", 5, 0)
+
+
+def test_a_job_handed_back_is_at_the_head_of_its_queue(user_id: UUID) -> None:
+    others = [register(f"other-{number}@example.com", "correct horse battery").id for number in range(2)]
+    first, *_ = [submitted(owner) for owner in (user_id, *others)]
+    held = claimed(first)
+    with redis.Redis.from_url(settings.get().broker_url) as queue:
+        queue.delete(*queue.keys("free*"))  # what was rung before
+        later = submitted(register("later@example.com", "correct horse battery").id)
+        assert lifecycle.hand_back(held) is Outcome.RETRY
+        keys = [f"free\x06\x16{rank}" if rank else "free" for rank in (0, 3, 6)]  # as a worker looks
+        taken = [queue.brpop(keys, timeout=5) for _ in range(2)]
+    said = [json.loads(body)["headers"]["argsrepr"] for _, body in taken]
+    assert [str(first) in said[0], str(later) in said[1]] == [True, True]
 
 
 def test_cancelling_a_waiting_job_releases_its_hold(user_id: UUID) -> None:
