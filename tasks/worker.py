@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import redis
 from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
-from kombu.exceptions import OperationalError
 
 from gpu_worker.builtin import BUILTIN_TINY
 from gpu_worker.config import EngineConfig
@@ -18,6 +18,7 @@ from pingvas import settings
 from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
 from pingvas.jobs import routing
+from pingvas.jobs.dispatch import broker
 from pingvas.workers import Worker
 from tasks import health, keeping, sources, spot
 from tasks.gate import Gate
@@ -90,11 +91,13 @@ def _start(sender: Any, **_: object) -> None:
 
 def _refuse_a_second(sender: Any) -> None:
     """End where a worker of this name is up: Celery would let two answer to one name."""
+    control = broker.celery().control  # not the worker's own, which would wait for a broker that is away
+    inspect = control.inspect(destination=[sender.hostname], timeout=_ANSWER_SECONDS, limit=1)
     try:
-        inspect = sender.app.control.inspect(destination=[sender.hostname], timeout=_ANSWER_SECONDS, limit=1)
         answer = inspect.ping()
-    except (OperationalError, OSError):
-        return  # who waits for the broker cannot ask
+    except (broker.BrokerAway, redis.RedisError, OSError) as error:
+        log.warning("whether another worker has this name is not known: %s", error)
+        return
     if answer:
         raise SystemExit(f"A worker named {sender.hostname} is up already. Choose another with --name.")
 

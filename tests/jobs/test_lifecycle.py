@@ -204,7 +204,7 @@ def test_a_job_handed_back_is_at_the_head_of_its_queue(user_id: UUID) -> None:
         later = submitted(register("later@example.com", "correct horse battery").id)
         assert lifecycle.hand_back(held) is Outcome.RETRY
         keys = [f"free\x06\x16{rank}" if rank else "free" for rank in (0, 3, 6)]  # as a worker looks
-        taken = [queue.brpop(keys, timeout=5) for _ in range(2)]
+        taken: list[Any] = [queue.brpop(keys, timeout=5) for _ in range(2)]
     said = [json.loads(body)["headers"]["argsrepr"] for _, body in taken]
     assert [str(first) in said[0], str(later) in said[1]] == [True, True]
 

@@ -96,8 +96,12 @@ def flower_login(folder: DataFolder) -> str:
 
 
 def environment(program: Program) -> dict[str, str]:
-    """Return the environment a program runs in: this process's, unbuffered, its database role's, its own."""
-    return {**os.environ, "PYTHONUNBUFFERED": "1", **database(program.role), **program.environment}
+    """Return the environment a program runs in: this process's, unbuffered, its database role's, its own.
+
+    One health port cannot be every program's; the supervisor sees for itself which of them live.
+    """
+    shared = {"PYTHONUNBUFFERED": "1", settings.variable("health_port"): "0"}
+    return {**os.environ, **shared, **database(program.role), **program.environment}
 
 
 def database(role: str, url: str | None = None) -> dict[str, str]:
