@@ -36,10 +36,12 @@ class Hung(Exception):
 def generate_image(job_id: str) -> str:
     """Run a job if it is still there to be run, and say what it came to."""
     try:
-        with worker.gate.enter() as place:
-            return _generate(UUID(job_id), place)
+        if worker.is_ready():
+            with worker.gate.enter() as place:
+                return _generate(UUID(job_id), place)
     except Closed:
-        raise Reject("the worker leaves", requeue=True) from None
+        pass
+    raise Reject("the worker leaves", requeue=True)
 
 
 def _generate(job_id: UUID, place: Place) -> str:

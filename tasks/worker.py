@@ -37,6 +37,7 @@ gate = Gate()
 
 _lock = threading.Lock()
 _engine: "Engine | None" = None
+_tried = threading.Event()  # set once the engine has started, or could not
 _self: Worker | None = None  # None in a process that is no GPU worker, as in a test
 _presence: Presence | None = None
 _leaving: Leaving | None = None
@@ -64,6 +65,17 @@ def engine() -> "Engine":
 
             _engine = Engine(EngineConfig.from_env(os.environ))
         return _engine
+
+
+def is_ready() -> bool:
+    """Wait until the engine has started; False when it does not.
+
+    A job that were claimed before would lose its lease where the imports keep other threads from running.
+    """
+    if _self is None:
+        return True
+    _tried.wait()
+    return _engine is not None
 
 
 @worker_init.connect
@@ -127,7 +139,10 @@ def _ready(**_: object) -> None:
 def _warm_up() -> None:
     """Start the engine. A worker that cannot must not go on taking jobs, so its process ends."""
     try:
-        started = engine()
+        try:
+            started = engine()
+        finally:
+            _tried.set()
         if holds(BUILTIN_TINY.slug):
             started.prefetch(BUILTIN_TINY)
         for slug in filter(None, map(str.strip, settings.get().pinned_models.split(","))):
