@@ -166,9 +166,6 @@ WHOLE: list[Callable[[Customer], Act]] = [
 ]  # fmt: skip
 """Each of these is one transaction: all of it is there or nothing."""
 
-IN_PARTS: list[Callable[[Customer], Act]] = [sweeps, replays_by_beat]
-"""Each of these is a transaction for each job."""
-
 
 def finish(users: list[UUID]) -> None:
     """Let time pass and workers work until every job of these users has ended."""
