@@ -26,6 +26,6 @@ def test_no_request_finds_an_answer_that_is_not_documented(api: Api, tmp_path: P
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
     cases = re.search(r"(\d+) generated", done.stdout)
     assert cases is not None
-    assert int(cases[1]) > 500
+    assert int(cases[1]) > 100
     assert "unexpected error" not in api.log.read_text()
     assert json.loads((tmp_path / "report.json").read_text())

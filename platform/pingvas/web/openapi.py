@@ -27,7 +27,7 @@ from pingvas.errors import (
     UnsupportedMedia,
 )
 from pingvas.web import auth, idempotency, problem, request_id
-from pingvas.web.api import Contract
+from pingvas.web.api import JSON, Contract
 from pingvas.web.paging import Page
 from pingvas.web.parsing import list_fields
 
@@ -217,7 +217,7 @@ def _success(contract: Contract, method: str, refs: dict[type[BaseModel], Json])
     answer: Json = {"description": "Done", "headers": headers}
     if contract.reply:
         answer["content"] = {contract.media_type: {"schema": refs[contract.reply]}}
-    elif contract.status != 204:
+    elif contract.media_type != JSON:  # without a model, an answer that is JSON has no body
         answer["content"] = {contract.media_type: {}}
     return answer
 
