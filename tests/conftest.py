@@ -20,6 +20,7 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask, has_request_context
 from flask.testing import FlaskClient
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -64,6 +65,7 @@ _STACK = {
 }
 
 from pingvas import cached, db, domains, migrations, roles, settings  # noqa: E402
+from pingvas.accounts import passwords  # noqa: E402
 from pingvas.billing import reconcile  # noqa: E402
 from pingvas.cli import programs  # noqa: E402
 from pingvas.cli.programs import Place, Program  # noqa: E402
@@ -90,6 +92,18 @@ class _StatementsOfRoles(Statements):
 
 
 vars(db)["Statements"] = _StatementsOfRoles
+
+
+HASHER = passwords._hasher
+"""As in production: a quarter of a second a password, on purpose. Tests make accounts by the thousand."""
+passwords._hasher = PasswordHasher(time_cost=1, memory_cost=1_024, parallelism=1)
+
+
+@pytest.fixture
+def strong_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash as in production."""
+    passwords._nobodys.cache_clear()
+    monkeypatch.setattr(passwords, "_hasher", HASHER)
 
 
 def pytest_unconfigure() -> None:

@@ -129,6 +129,7 @@ def test_an_unknown_address_and_a_wrong_password_look_the_same(
     assert (wrong[0], wrong[1]["code"]) == (401, "INVALID_CREDENTIALS")
 
 
+@pytest.mark.usefixtures("strong_passwords")
 def test_an_unknown_address_costs_the_same_work() -> None:
     stored = passwords.hash_of("correct horse")
     passwords.matches(None, "warm up")

@@ -102,6 +102,7 @@ def test_a_change_of_the_secret_key_signs_nobody_out(
     assert statuses == {"with the old key": (200, 200), "without it": (401, 401)}
 
 
+@pytest.mark.usefixtures("strong_passwords")
 def test_a_password_with_old_parameters_is_hashed_anew_at_the_sign_in(ada: Caller, nobody: Caller) -> None:
     weak = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash(PASSWORD)
     with db.transaction() as session:

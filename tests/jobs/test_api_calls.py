@@ -39,7 +39,8 @@ def fee_entries() -> dict[str, int]:
     joined = LedgerTransaction.id == LedgerEntry.transaction_id
     with db.transaction() as session:
         columns = select(LedgerEntry.account, LedgerEntry.amount)
-        return dict(session.execute(columns.join(LedgerTransaction, joined).where(of_calls)).tuples().all())
+        found = session.execute(columns.join(LedgerTransaction, joined).where(of_calls))
+        return {entry.account: entry.amount for entry in found}
 
 
 def books_are_right() -> bool:

@@ -12,7 +12,7 @@ from pingvas import db
 from pingvas.accounts.register import register
 from pingvas.asgi.lane import Lane
 from pingvas.billing import reconcile
-from pingvas.errors import InsufficientCredits
+from pingvas.errors import Forbidden, InsufficientCredits
 from pingvas.jobs import submit
 from pingvas.jobs.submit import Accepted, Order
 
@@ -39,7 +39,7 @@ async def together(*works: Callable[[], Accepted]) -> list[Any]:
 
 def owners() -> dict[UUID, UUID]:
     with db.transaction() as session:
-        return dict(session.execute(text("SELECT id, user_id FROM jobs")).tuples().all())
+        return {row.id: row.user_id for row in session.execute(text("SELECT id, user_id FROM jobs"))}
 
 
 def test_each_customer_gets_their_own_job() -> None:
@@ -75,3 +75,12 @@ def test_a_locked_wallet_keeps_nobody_else_waiting() -> None:
 
     asyncio.run(scenario())
     assert set(owners().values()) == {locked, free}
+
+
+def test_who_was_suspended_since_the_sign_in_gets_no_job() -> None:
+    user, other = customer(1), customer(2)
+    with db.transaction() as session:
+        session.execute(text("UPDATE users SET suspended_at = now() WHERE id = :id"), {"id": user})
+    refused, accepted = asyncio.run(together(order(user), order(other)))
+    assert isinstance(refused, Forbidden)
+    assert owners() == {accepted.job_id: other}

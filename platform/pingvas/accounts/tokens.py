@@ -7,8 +7,10 @@ One used twice was copied, and as nobody can tell the thief from the owner, the 
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -146,14 +148,15 @@ def read_challenge(token: str) -> UUID:
     return UUID(claims["sub"])
 
 
-def _claims(token: str, kind: str) -> dict[str, Any] | None:
+def _claims(token: str, kind: str) -> Mapping[str, Any] | None:
     claims = next(filter(None, (_decode(token, key) for key in secret_keys.accepted())), None)
     if claims is None or claims["typ"] != kind or claims["exp"] <= clock.now().timestamp():
         return None
     return claims
 
 
-def _decode(token: str, key: str) -> dict[str, Any] | None:
+@lru_cache(maxsize=4_096)  # a client sends the same token for minutes; its expiry is looked at each time
+def _decode(token: str, key: str) -> Mapping[str, Any] | None:
     options: Any = {"require": _CLAIMS, "verify_exp": False, "verify_iat": False}
     try:
         # The algorithm is pinned: the header's own choice is the attacker's.

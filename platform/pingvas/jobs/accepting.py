@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pingvas import clock, db, ids
 from pingvas.billing import plans
-from pingvas.errors import InsufficientCredits, QueueFull, TierRequired, TooMany, Unavailable
+from pingvas.errors import Forbidden, InsufficientCredits, QueueFull, TierRequired, TooMany, Unavailable
 from pingvas.jobs import eta
 from pingvas.together import Together, riding
 
@@ -73,8 +73,11 @@ def check(
     """Turn an outcome that is no acceptance into its error.
 
     Raises:
+        Forbidden: the account was suspended since the sign-in.
         InsufficientCredits, QueueFull, TooMany: see `submit.submit`.
     """
+    if outcome == "suspended":
+        raise Forbidden("This account is suspended")
     if outcome == "insufficient":
         total = sum(draft["quote"] for draft in drafts) + (call["fee"] if call else 0)
         raise InsufficientCredits(

@@ -20,7 +20,7 @@ NEW = "accept_jobs(uuid, text, boolean, bigint, bigint, timestamptz, jsonb, json
 ACCEPT_JOBS = """
 -- Accept all jobs of a request or none: hold their quotes, write the rows, and say which of them to ring.
 -- outcome: accepted | insufficient (amount: what can be spent) | queue_full (amount: jobs waiting)
---   | no_calls (amount: seconds until there are some) | busy (somebody else has the wallet).
+--   | no_calls (amount: seconds until there are some) | busy (somebody else has the wallet) | suspended.
 -- waits: each job's median wait, longer by eta_turn for each turn that the user's own jobs take before it,
 -- and no shorter than those are expected to run; of one that runs, half is over.
 -- p_call: the call with an API key that this is, {id, fee, most: calls a month or null}, else null.
@@ -51,6 +51,11 @@ BEGIN
             RETURN QUERY SELECT 'busy', 0::bigint, NULL::uuid[], NULL::float[];
             RETURN;
         END IF;
+    END IF;
+    -- Who suspends waits for this lock before it cancels what waits, so that no job slips in between.
+    IF EXISTS (SELECT FROM users WHERE id = p_user AND suspended_at IS NOT NULL) THEN
+        RETURN QUERY SELECT 'suspended', 0::bigint, NULL::uuid[], NULL::float[];
+        RETURN;
     END IF;
     IF p_call IS NOT NULL THEN
         fee := p_call ->> 'fee';
