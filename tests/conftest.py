@@ -13,10 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, LiteralString
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -64,9 +65,9 @@ _STACK = {
     "BROKER_URL": f"redis://:{_REDIS_PASSWORD}@127.0.0.1:{_REDIS_PORT}/1",
 }
 
-from pingvas import cached, db, domains, migrations, roles, settings  # noqa: E402
+from pingvas import cached, db, domains, ids, migrations, roles, settings  # noqa: E402
 from pingvas.accounts import passwords  # noqa: E402
-from pingvas.billing import reconcile  # noqa: E402
+from pingvas.billing import ledger, reconcile  # noqa: E402
 from pingvas.cli import programs  # noqa: E402
 from pingvas.cli.programs import Place, Program  # noqa: E402
 from pingvas.cli.rest import Client  # noqa: E402
@@ -141,10 +142,15 @@ def database(data_folder: DataFolder) -> Iterator[str]:
     server = postgres.start(data_folder, durable=False)
     domains.load()
     migrations.upgrade()
-    as_superuser(f"GRANT {roles.API}, {roles.ADMIN} TO pingvas WITH INHERIT FALSE, SET TRUE")
+    allow_roles()
     yield server.url
     db.close()
     server.stop()
+
+
+def allow_roles() -> None:
+    """Let tests ask as the API does, see `_take_on_role`; the schema must be there."""
+    as_superuser(f"GRANT {roles.API}, {roles.ADMIN} TO pingvas WITH INHERIT FALSE, SET TRUE")
 
 
 def as_superuser(statement: LiteralString) -> None:
@@ -255,11 +261,22 @@ class Stack:
 
     def problems(self) -> dict[str, list[str]]:
         """Return what is wrong with the stack's books."""
+        with self._books() as session:
+            return reconcile.problems(session)
+
+    def give(self, user_id: str, credits: int) -> None:
+        """Give a customer credits that are kept."""
+        legs = {ledger.Account.PURCHASED: credits, ledger.Account.GRANTS: -credits}
+        with self._books() as session:
+            ledger.post(session, UUID(user_id), f"test:{ids.new()}", ledger.Type.ADJUSTMENT, legs)
+            session.commit()
+
+    @contextmanager
+    def _books(self) -> Iterator[Session]:
         engine = create_engine(db.sqlalchemy_url(_STACK["DATABASE_URL"]))
         with Session(engine) as session:
-            found = reconcile.problems(session)
+            yield session
         engine.dispose()
-        return found
 
     def wait_ready(self) -> None:
         """Wait until the API says it is ready."""

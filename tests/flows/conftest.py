@@ -59,3 +59,10 @@ def customer(stack: Any) -> Iterator[Customer]:
     somebody = Customer(stack.url)
     yield somebody
     somebody.http.close()
+
+
+@pytest.fixture
+def rich(stack: Any, customer: Customer) -> Customer:
+    """A customer with a thousand credits: a long job is quoted by what this machine takes for its steps."""
+    stack.give(customer.id, 1_000 - customer.balance()["balance"])
+    return customer

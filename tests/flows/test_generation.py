@@ -108,27 +108,27 @@ def test_one_idempotency_key_makes_one_job(customer: Customer) -> None:
     customer.finished(first.json()["job_id"])
 
 
-def test_a_running_job_can_be_cancelled_and_costs_what_it_used(customer: Customer) -> None:
-    job_id = customer.generate(steps=150, num_images=5, width=256, height=256)["job_id"]
-    with customer.http.stream("GET", f"/api/v1/jobs/{job_id}/events") as answer:
+def test_a_running_job_can_be_cancelled_and_costs_what_it_used(rich: Customer) -> None:
+    job_id = rich.generate(steps=150, num_images=5, width=256, height=256)["job_id"]
+    with rich.http.stream("GET", f"/api/v1/jobs/{job_id}/events") as answer:
         next(line for line in answer.iter_lines() if line == "event: progress")
-    answer = customer.http.post(f"/api/v1/jobs/{job_id}/cancel")
+    answer = rich.http.post(f"/api/v1/jobs/{job_id}/cancel")
     assert answer.status_code == 202
-    job = customer.finished(job_id)
+    job = rich.finished(job_id)
     assert job["status"] == "cancelled"
     assert 0 < job["progress"]["step"] < 150
     assert 1 <= job["credits_consumed"] < job["credits_quoted"]
-    assert customer.balance()["balance"] == 100 - job["credits_consumed"]
+    assert rich.balance()["balance"] == 1_000 - job["credits_consumed"]
 
 
-def test_a_worker_that_is_asked_to_leave_hands_its_job_back(stack: Any, customer: Customer) -> None:
-    job_id = customer.generate(steps=150, num_images=4, width=256, height=256)["job_id"]
-    with customer.http.stream("GET", f"/api/v1/jobs/{job_id}/events") as answer:
+def test_a_worker_that_is_asked_to_leave_hands_its_job_back(stack: Any, rich: Customer) -> None:
+    job_id = rich.generate(steps=150, num_images=4, width=256, height=256)["job_id"]
+    with rich.http.stream("GET", f"/api/v1/jobs/{job_id}/events") as answer:
         next(line for line in answer.iter_lines() if line == "event: progress")
         assert stack.stop_worker() == 0
-    assert customer.job(job_id)["status"] == "pending"
-    assert customer.http.post(f"/api/v1/jobs/{job_id}/cancel").status_code == 200
-    assert customer.balance()["balance"] == 100
+    assert rich.job(job_id)["status"] == "pending"
+    assert rich.http.post(f"/api/v1/jobs/{job_id}/cancel").status_code == 200
+    assert rich.balance()["balance"] == 1_000
     stack.start_worker()
 
 

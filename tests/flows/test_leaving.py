@@ -28,34 +28,34 @@ def running(customer: Customer, **order: Any) -> str:
     return job_id
 
 
-def test_asked_twice_it_gives_its_jobs_back_at_once(stack: Any, customer: Customer) -> None:
+def test_asked_twice_it_gives_its_jobs_back_at_once(stack: Any, rich: Customer) -> None:
     assert stack.stop_worker() == 0
     stack.start_worker(PINGVAS_WORKER_GRACE_SECONDS="600")
-    job_id = running(customer, **LONG)
+    job_id = running(rich, **LONG)
     stack.signal_worker(signal.SIGINT)
     while "waiting up to 600 s for 1 running jobs" not in stack.worker_log():
         pass
-    assert customer.job(job_id)["status"] == "in_progress"
+    assert rich.job(job_id)["status"] == "in_progress"
     stack.signal_worker(signal.SIGINT)
     assert stack.worker_status() == 0
-    job = customer.job(job_id)
+    job = rich.job(job_id)
     assert (job["status"], job["attempt"]) == ("pending", 1)
-    assert customer.http.post(f"/api/v1/jobs/{job_id}/cancel").status_code == 200
-    assert customer.balance()["balance"] == 100
+    assert rich.http.post(f"/api/v1/jobs/{job_id}/cancel").status_code == 200
+    assert rich.balance()["balance"] == 1_000
 
 
-def test_a_drained_worker_finishes_what_it_has(stack: Any, customer: Customer) -> None:
-    job_id = running(customer, steps=100)
+def test_a_drained_worker_finishes_what_it_has(stack: Any, rich: Customer) -> None:
+    job_id = running(rich, steps=100)
     assert stack.pingvas("worker", "drain", "nobody").returncode == 1
     done = stack.pingvas("worker", "drain", "--all")
     assert done.returncode == 0, done.stderr
     assert "is asked to leave" in done.stdout
     assert stack.worker_status() == 0
-    job = customer.job(job_id)
+    job = rich.job(job_id)
     assert (job["status"], job["attempt"]) == ("completed", 1)
-    later = customer.generate()["job_id"]
+    later = rich.generate()["job_id"]
     stack.start_worker()
-    assert customer.finished(later)["status"] == "completed"
+    assert rich.finished(later)["status"] == "completed"
 
 
 def test_a_second_worker_of_one_name_is_refused(stack: Any, customer: Customer) -> None:
@@ -65,22 +65,22 @@ def test_a_second_worker_of_one_name_is_refused(stack: Any, customer: Customer) 
     assert "is up already. Choose another with --name." in second.stderr
 
 
-def test_a_worker_says_whether_it_is_well(stack: Any, customer: Customer) -> None:
+def test_a_worker_says_whether_it_is_well(stack: Any, rich: Customer) -> None:
     port = free_port()
     assert stack.stop_worker() == 0
     stack.start_worker(PINGVAS_HEALTH_PORT=str(port))
-    customer.finished(customer.generate()["job_id"])
+    rich.finished(rich.generate()["job_id"])
     live = stack.pingvas("health", "--port", str(port))
     assert live.returncode == 0, live.stderr
     assert json.loads(live.stdout) == {"status": "ok", "checks": {"leases": "ok", "gpu": "ok"}}
     while httpx.get(f"http://127.0.0.1:{port}/readyz").status_code != 200:
         pass  # it has not reported to the broker yet
-    job_id = running(customer, **LONG)
+    job_id = running(rich, **LONG)
     stack.pingvas("worker", "drain", "--all")
     while (answer := httpx.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200:
         pass
     assert answer.json()["checks"]["staying"] == "this worker takes no more jobs"
     assert stack.pingvas("health", "--port", str(port)).returncode == 0  # no reason to kill it
-    assert customer.http.post(f"/api/v1/jobs/{job_id}/cancel").status_code == 202
+    assert rich.http.post(f"/api/v1/jobs/{job_id}/cancel").status_code == 202
     assert stack.worker_status() == 0
     assert stack.pingvas("health", "--port", str(port)).returncode == 1

@@ -37,7 +37,7 @@ def test_a_pickled_message_is_refused_and_harms_nothing(broker: str, clean_db: N
             routing_key="control",
             serializer="pickle",
             headers=headers,
-            declare=app.conf.task_queues,
+            declare=list(app.conf.task_queues),  # kombu adds the exchange to what it is given
         )
         # After it an honest one: when that is done, the worker has read the first and lives.
         producer.publish(

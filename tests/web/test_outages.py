@@ -11,6 +11,7 @@ from pingvas.app import create_app
 from pingvas.embedded import DataFolder, postgres
 from pingvas.embedded.servers import forget_settings
 from pingvas.web.problem import MEDIA_TYPE
+from tests.conftest import allow_roles
 
 
 class Database:
@@ -34,6 +35,7 @@ def own_database(
     monkeypatch.setenv("DATABASE_URL", database.server.url)
     forget_settings()
     migrations.upgrade()
+    allow_roles()
     yield database
     database.server.stop()
 
