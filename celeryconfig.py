@@ -21,12 +21,13 @@ _redis_options = {
     "priority_steps": [RETRY_PRIORITY, INTERACTIVE_PRIORITY, BATCH_PRIORITY],
     "visibility_timeout": 3_600,  # longer than any job: a lost worker is the lease's business
     "unacked_restore_interval": 5,
-    "socket_timeout": 10,
+    "socket_timeout": 5,  # several times what a BRPOP of ours waits; a silent line is noticed in 20 s
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
     "health_check_interval": 5,
 }
-_rabbitmq_options = {"connect_timeout": 3}
+# Without timeouts a worker says goodbye to a silent line, and waits for an answer for ever.
+_rabbitmq_options = {"connect_timeout": 3, "read_timeout": 5, "write_timeout": 5}
 
 
 def transport_options(url: str) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def transport_options(url: str) -> dict[str, Any]:
 
 
 broker_transport_options = transport_options(broker_url)
-broker_heartbeat = 8  # of RabbitMQ, and two may be missed; Redis has its health check
+broker_heartbeat = 5  # of RabbitMQ, and two may be missed; Redis has its health check
 
 task_queues = [
     Queue(name, Exchange("pingvas", type="direct"), routing_key=name, max_priority=BATCH_PRIORITY)
