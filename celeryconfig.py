@@ -26,8 +26,9 @@ _redis_options = {
     "socket_keepalive": True,
     "health_check_interval": 5,
 }
-# Without timeouts a worker says goodbye to a silent line, and waits for an answer for ever.
-_rabbitmq_options = {"connect_timeout": 3, "read_timeout": 5, "write_timeout": 5}
+# Without timeouts a worker says goodbye to a silent line, and waits for an answer for ever. Beat and senders
+# have no heartbeat: without confirmation they talk to such a line for ever.
+_rabbitmq_options = {"connect_timeout": 3, "read_timeout": 5, "write_timeout": 5, "confirm_publish": True}
 
 
 def transport_options(url: str) -> dict[str, Any]:
@@ -36,6 +37,8 @@ def transport_options(url: str) -> dict[str, Any]:
 
 
 broker_transport_options = transport_options(broker_url)
+# RabbitMQ keeps an exclusive queue for a silent line; a worker that comes back over another would die of it.
+control_queue_exclusive = event_queue_exclusive = False
 broker_heartbeat = 5  # of RabbitMQ, and two may be missed; Redis has its health check
 
 task_queues = [

@@ -27,6 +27,8 @@ BrokerAway = OperationalError  # what kombu makes of every transport's own error
 _CONNECT_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
 
+_AGAIN = {"max_retries": 1, "interval_start": 0}  # over a new line: the old one may have fallen silent
+
 _making = threading.Lock()
 
 
@@ -59,7 +61,8 @@ def _send(bell: Bell) -> None:
         priority=wire_priority(bell.rank),
         argsrepr=bell.argsrepr,
         kwargsrepr="{}",
-        retry=False,
+        retry=True,
+        retry_policy=_AGAIN,
     )
 
 
