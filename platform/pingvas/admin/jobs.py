@@ -12,7 +12,7 @@ from pingvas.admin.accounts import Tier
 from pingvas.jobs.models import Job
 from pingvas.jobs.schema import JobStatus
 from pingvas.web.api import Answer, Reply, endpoint
-from pingvas.web.paging import Page, PageQuery, paginate
+from pingvas.web.paging import Page, PageQuery, narrow, paginate
 
 bp = staff.blueprint("jobs")
 
@@ -55,13 +55,12 @@ class AnyJobReply(Reply):
 @endpoint(query=AnyJobsQuery, reply=Page[AnyJobReply], scope="admin")
 def list_jobs(query: AnyJobsQuery) -> Answer:
     """List everybody's jobs, newest first"""
-    found = select(Job)
     wanted = {
         Job.status: query.status,
         Job.tier: query.tier,
         Job.model: query.model,
         Job.user_id: query.user_id,
     }
-    found = found.where(*(column == value for column, value in wanted.items() if value is not None))
+    found = narrow(select(Job), wanted)
     with db.transaction() as session:
         return paginate(session, found, query, by=(Job.id,), item=AnyJobReply.model_validate)

@@ -11,7 +11,7 @@ from pingvas import db
 from pingvas.admin import staff
 from pingvas.audit.models import AuditEntry
 from pingvas.web.api import Answer, Reply, endpoint
-from pingvas.web.paging import Page, PageQuery, paginate
+from pingvas.web.paging import Page, PageQuery, narrow, paginate
 
 bp = staff.blueprint("trail")
 
@@ -44,13 +44,12 @@ class EntryReply(Reply):
 @endpoint(query=TrailQuery, reply=Page[EntryReply], scope="admin")
 def list_entries(query: TrailQuery) -> Answer:
     """List the trail, newest first; nothing in it can be changed or deleted"""
-    found = select(AuditEntry)
     wanted = {
         AuditEntry.actor: query.actor,
         AuditEntry.action: query.action,
         AuditEntry.subject: query.subject,
     }
-    found = found.where(*(column == value for column, value in wanted.items() if value is not None))
+    found = narrow(select(AuditEntry), wanted)
     if query.since is not None:
         found = found.where(AuditEntry.created_at >= query.since)
     with db.transaction() as session:

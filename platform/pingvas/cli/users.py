@@ -61,9 +61,7 @@ def grant(email: str, amount: int, reason: str) -> None:
 @data_dir_option
 def set_tier(email: str, tier: str) -> None:
     """Move EMAIL's account to another plan."""
-    with rows():
-        user = _user(email)
-        members.change(operator(), user.id, Changes(tier=tier), "Set by an operator")
+    user = _change(email, Changes(tier=tier), "Set by an operator")
     console.done(f"{user.email} is on {tier}")
 
 
@@ -73,9 +71,7 @@ def set_tier(email: str, tier: str) -> None:
 @data_dir_option
 def role(email: str, role: str) -> None:
     """Give EMAIL's account another role; admins and operators need a second factor to use theirs."""
-    with rows():
-        user = _user(email)
-        members.change(operator(), user.id, Changes(role=role), "Set by an operator")
+    user = _change(email, Changes(role=role), "Set by an operator")
     console.done(f"{user.email} is {role}")
 
 
@@ -98,9 +94,7 @@ def reset_second_factor(email: str) -> None:
 @data_dir_option
 def suspend(email: str) -> None:
     """Keep EMAIL's account out, now, and stop its jobs."""
-    with rows():
-        user = _user(email)
-        members.change(operator(), user.id, Changes(suspended=True), "Suspended by an operator")
+    user = _change(email, Changes(suspended=True), "Suspended by an operator")
     console.done(f"{user.email} is suspended")
 
 
@@ -109,10 +103,15 @@ def suspend(email: str) -> None:
 @data_dir_option
 def restore(email: str) -> None:
     """Let EMAIL's suspended account in again."""
+    user = _change(email, Changes(suspended=False), "Restored by an operator")
+    console.done(f"{user.email} may sign in again")
+
+
+def _change(email: str, changes: Changes, reason: str) -> User:
     with rows():
         user = _user(email)
-        members.change(operator(), user.id, Changes(suspended=False), "Restored by an operator")
-    console.done(f"{user.email} may sign in again")
+        members.change(operator(), user.id, changes, reason)
+    return user
 
 
 def _user(email: str) -> User:

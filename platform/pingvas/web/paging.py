@@ -14,7 +14,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar, TypeVarTuple
 from urllib.parse import urlencode
@@ -68,6 +68,11 @@ def paginate(
     """
     rows = session.scalars(seek(statement, query, by=by, ascending=ascending)).all()
     return page(rows, query, by=by, item=item)
+
+
+def narrow(statement: Select[*Columns], wanted: Mapping[InstrumentedAttribute[Any], Any]) -> Select[*Columns]:
+    """Return `statement` with only the rows whose columns have the wanted values; None: any."""
+    return statement.where(*(column == value for column, value in wanted.items() if value is not None))
 
 
 def seek(

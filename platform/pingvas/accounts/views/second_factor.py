@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, SecretStr
 from pingvas import clock, db, mail
 from pingvas.accounts import credentials, login, second_factor, sign_ins, tokens, users
 from pingvas.accounts.models import SignInRow
+from pingvas.accounts.second_factor import Proof
 from pingvas.accounts.views.blueprint import SignInReply, bp, origin, with_session
 from pingvas.accounts.views.sign_in import MAX_CODE, proof_of
 from pingvas.errors import Conflict, Forbidden, InvalidCredentials, SecondFactorRequired, Unauthorized
@@ -151,9 +152,7 @@ def step_up(body: ProofBody) -> None:
 def finish_sign_in(body: ChallengeBody) -> SignInReply:
     """Finish a sign-in through another provider with the second factor."""
     user_id = tokens.read_challenge(body.challenge)
-    proof = proof_of(body.totp, body.recovery_code)
-    if proof is None:
-        raise SecondFactorRequired("Give `totp` or a `recovery_code`")
+    proof = _needed(body.totp, body.recovery_code)
     db.act_for(user_id)
     login.prove(user_id, proof)
     with db.transaction() as session:
@@ -180,10 +179,14 @@ def _check_owner(principal: Principal, password: SecretStr | None) -> None:
 
 
 def _prove(principal: Principal, totp: SecretStr | None, recovery_code: SecretStr | None) -> None:
+    login.prove(principal.id, _needed(totp, recovery_code))
+
+
+def _needed(totp: SecretStr | None, recovery_code: SecretStr | None) -> Proof:
     proof = proof_of(totp, recovery_code)
     if proof is None:
         raise SecondFactorRequired("Give `totp` or a `recovery_code`")
-    login.prove(principal.id, proof)
+    return proof
 
 
 def _tell(principal: Principal, *, enabled: bool) -> None:
