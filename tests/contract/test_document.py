@@ -19,9 +19,15 @@ def test_no_request_finds_an_answer_that_is_not_documented(api: Api, tmp_path: P
     command += ["--config-file", str(_HERE / "schemathesis.toml"), "run", f"{api.url}/api/openapi.json"]
     command += ["--max-time", _SECONDS, "--seed", _SEED, "--no-color", "--suppress-health-check", "all"]
     command += ["--report", "json", "--report-json-path", str(tmp_path / "report.json")]
-    environment = api.environment | {"SCHEMATHESIS_HOOKS": "tests.contract.hooks"}
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.contract.hooks", "PYTHONPATH": str(_HERE.parents[1])}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600
+        command,
+        cwd=tmp_path,
+        env=api.environment | hooks,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=int(_SECONDS) + 300,
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
     cases = re.search(r"(\d+) generated", done.stdout)
