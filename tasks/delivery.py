@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from gpu_worker.request import GenerationResult
-from pingvas import faults, ids, settings
+from pingvas import db, faults, ids, settings
 from pingvas.errors import Unavailable
 from pingvas.gallery import pictures
 from pingvas.gallery.pictures import Stored
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 AGAIN_SECONDS: Final = 1.0
 _MARGIN_SECONDS: Final = 60.0  # an upload that has begun may end
-_AWAY: Final = (Unavailable, OperationalError, InterfaceError)
+_AWAY: Final = (Unavailable, *db.PASSING)
 
 
 class Interrupted(Exception):

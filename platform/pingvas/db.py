@@ -11,10 +11,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
-from sqlalchemy import Connection, DateTime, Engine, MetaData, create_engine, event
+import psycopg
+from sqlalchemy import Connection, DateTime, Engine, MetaData, create_engine, event, exc
 from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction
 
 from pingvas import actors, settings
@@ -34,6 +35,15 @@ CONNECT = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
 }
+
+PASSING: Final = (
+    exc.OperationalError,
+    exc.InterfaceError,
+    exc.TimeoutError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
+"""Errors that say nothing of the statement: a lost connection, a deadlock, a lock that was waited for."""
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -11,6 +11,7 @@ from flask import Flask, Response
 from sqlalchemy import exc
 from werkzeug.exceptions import HTTPException
 
+from pingvas import db
 from pingvas.errors import (
     Forbidden,
     Invalid,
@@ -32,16 +33,7 @@ _KNOWN = {
     kind.status: kind
     for kind in (Malformed, Unauthorized, Forbidden, NotFound, TooLarge, UnsupportedMedia, Invalid, TooMany)
 }
-# psycopg reports a lost connection, a cancelled statement and a deadlock alike as operational: all may pass.
-_UNREACHABLE = (
-    exc.OperationalError,
-    exc.InterfaceError,
-    exc.TimeoutError,
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    redis.exceptions.ConnectionError,
-    redis.exceptions.TimeoutError,
-)
+_UNREACHABLE = (*db.PASSING, redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 
 
 def init_app(app: Flask) -> None:

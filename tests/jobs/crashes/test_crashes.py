@@ -122,13 +122,13 @@ def test_a_connection_that_is_cut_has_done_all_of_it_or_nothing(
     crash_everywhere(scenario, client, How.CUT, whole)
 
 
-# Beat puts a replay off for an hour when its connection is cut: that is neither before nor after.
 @pytest.mark.parametrize(
     ("scenario", "how"),
     [
         (scenarios.sweeps, How.DEATH),
         (scenarios.sweeps, How.CUT),
         (scenarios.replays_by_beat, How.DEATH),
+        (scenarios.replays_by_beat, How.CUT),
     ],
 )
 def test_what_is_a_transaction_for_each_job_is_done_for_each_or_not(

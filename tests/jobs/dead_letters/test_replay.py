@@ -11,10 +11,11 @@ from pingvas import audit, clock, db
 from pingvas.billing import ledger
 from pingvas.errors import InsufficientCredits
 from pingvas.jobs import finding as jobs_finding
-from pingvas.jobs import lifecycle
+from pingvas.jobs import lifecycle, tiers
 from pingvas.jobs.dead_letters import finding, replay
 from pingvas.jobs.dead_letters.finding import Filter
 from pingvas.jobs.dead_letters.models import DeadLetter
+from pingvas.jobs.tiers import State
 from tests.jobs.dead_letters.conftest import STORE, fail_all, failed, letter, lose_worker
 from tests.jobs.test_lifecycle import claimed, picture, row, spendable, submitted
 
@@ -124,6 +125,16 @@ def test_one_letter_that_cannot_be_replayed_does_not_stop_the_others(user_id: UU
     for job_id in (broken, sound):
         make_replay_due(job_id)
     assert replay.replay_due() == replay.Pass(replayed=1, refused=1)
+
+
+def test_a_refusal_that_passes_is_asked_again_at_the_next_tick(user_id: UUID) -> None:
+    job_id = failed(user_id)
+    make_replay_due(job_id)
+    tiers.change("free", State.DRAINING, by="ada@desk")
+    assert replay.replay_due() == replay.Pass(replayed=0, refused=1)
+    assert opened(job_id).refusal
+    tiers.change("free", State.OPEN, by="ada@desk")
+    assert replay.replay_due() == replay.Pass(1, 0)
 
 
 def test_nobody_is_charged_for_a_picture_of_yesterday(user_id: UUID) -> None:

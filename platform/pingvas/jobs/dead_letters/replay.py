@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from pingvas import audit, db
 from pingvas.accounts.models import User
-from pingvas.errors import Conflict, PingvasError
+from pingvas.errors import Conflict, PingvasError, Unavailable
 from pingvas.jobs import submit
 from pingvas.jobs.dead_letters.models import DeadLetter, State
 from pingvas.jobs.models import Job
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 BEAT: Final = "beat"
 BATCH: Final = 50
 _ASK_AGAIN: Final = timedelta(hours=1)
+_NEXT_TICK: Final = timedelta(0)  # and behind those that are due
 _TOO_OLD: Final = timedelta(days=1)  # nobody waits for a picture of yesterday, or expects to pay for it
 
 _DUE = text("""
@@ -84,7 +85,10 @@ def drop(job_id: UUID, actor: str) -> bool:
 
 
 def replay_due() -> Pass:
-    """Replay a batch of the letters whose time has come; what is refused is asked again in an hour."""
+    """Replay a batch of the letters whose time has come.
+
+    What is refused is asked again in an hour; where something was away, at the next tick.
+    """
     with db.transaction() as session:
         due = list(session.execute(_DUE, {"batch": BATCH, "too_old": _TOO_OLD}).scalars())
     done = [_replay_one(job_id) for job_id in due]
@@ -95,6 +99,11 @@ def _replay_one(job_id: UUID) -> bool | None:
     """Replay one letter; what is wrong with it must not keep the others waiting."""
     try:
         return replay(job_id, BEAT) is not None or None
+    except db.PASSING as error:  # nothing was written, or all of it: the letter says which
+        log.warning("job %s is replayed at the next tick: %s", job_id, error)
+        return None
+    except Unavailable as error:
+        _put_off(job_id, error.detail, _NEXT_TICK)
     except PingvasError as error:
         _put_off(job_id, error.detail)
     except (SQLAlchemyError, psycopg.Error) as error:
@@ -103,10 +112,10 @@ def _replay_one(job_id: UUID) -> bool | None:
     return False
 
 
-def _put_off(job_id: UUID, refusal: str) -> None:
+def _put_off(job_id: UUID, refusal: str, delay: timedelta = _ASK_AGAIN) -> None:
     mine = update(DeadLetter).where(DeadLetter.job_id == job_id, DeadLetter.state == State.OPEN.value)
     with db.transaction() as session:
-        session.execute(mine.values(refusal=refusal, replay_after=func.clock_timestamp() + _ASK_AGAIN))
+        session.execute(mine.values(refusal=refusal, replay_after=func.clock_timestamp() + delay))
 
 
 def _take(session: Session, job_id: UUID) -> DeadLetter | None:
