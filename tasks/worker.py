@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import redis
 from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from gpu_worker.builtin import BUILTIN_TINY
@@ -18,9 +17,8 @@ from pingvas import settings
 from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
 from pingvas.jobs import routing
-from pingvas.jobs.dispatch import broker
 from pingvas.workers import Worker
-from tasks import health, keeping, sources, spot
+from tasks import health, keeping, naming, sources, spot
 from tasks.gate import Gate
 from tasks.heartbeat import heartbeat
 from tasks.leaving import Leaving
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from gpu_worker.engine import Engine
 
 log = logging.getLogger(__name__)
-
-_ANSWER_SECONDS = 1.0
 
 gate = Gate()
 
@@ -82,7 +78,7 @@ def is_ready() -> bool:
 def _start(sender: Any, **_: object) -> None:
     """Load the engine while the worker connects, if this worker serves a tier at all."""
     global _self, _presence, _leaving
-    _refuse_a_second(sender)
+    naming.take(sender.hostname)
     queues = list(sender.app.amqp.queues.consume_from)
     is_gpu_worker = any(map(routing.tier_of, queues))
     if not is_gpu_worker:
@@ -101,19 +97,6 @@ def _start(sender: Any, **_: object) -> None:
     keeping.forget_old()
 
 
-def _refuse_a_second(sender: Any) -> None:
-    """End where a worker of this name is up: Celery would let two answer to one name."""
-    control = broker.celery().control  # not the worker's own, which would wait for a broker that is away
-    inspect = control.inspect(destination=[sender.hostname], timeout=_ANSWER_SECONDS, limit=1)
-    try:
-        answer = inspect.ping()
-    except (broker.BrokerAway, redis.RedisError, OSError) as error:
-        log.warning("whether another worker has this name is not known: %s", error)
-        return
-    if answer:
-        raise SystemExit(f"A worker named {sender.hostname} is up already. Choose another with --name.")
-
-
 def _engine_if_any() -> "Engine | None":
     return _engine
 
@@ -129,7 +112,8 @@ def _drain() -> None:
 
 
 @worker_ready.connect
-def _ready(**_: object) -> None:
+def _ready(sender: Any, **_: object) -> None:
+    naming.keep(sender.hostname)
     if _presence is not None:
         _presence.start()
         # Ctrl-C is a request to leave like any other; Celery's own would end running jobs at the second one.

@@ -27,8 +27,10 @@ log = logging.getLogger(__name__)
 CONNECT = {
     "connect_timeout": 5,
     "application_name": "pingvas",
-    # A host that freezes inside a transaction must not hold a wallet against everybody else.
-    "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=30s",
+    # A host that freezes inside a transaction must not hold a wallet against everybody else, and one that
+    # vanishes must not hold a lock: the server notices that in 20 s too.
+    "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=30s"
+    " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2",
     # A server that vanished is noticed in 20 s, whether or not it had acknowledged the question.
     "tcp_user_timeout": 20_000,
     "keepalives_idle": 10,
