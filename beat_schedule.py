@@ -28,3 +28,6 @@ beat_schedule = {
     "delete bytes of pictures that have no row": _every(3_600.0, "tasks.control.collect_orphans"),
     "drop expired idempotency keys": _every(3_600.0, "tasks.control.expire_idempotency_keys"),
 }
+
+periods = {entry["task"]: float(entry["schedule"]) for entry in beat_schedule.values()}
+"""By task, the seconds from one run to the next."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from beat_schedule import beat_schedule
+from beat_schedule import periods
 from pingvas import beats, db, mail
 from pingvas.billing import reconcile as books
 from pingvas.billing import resets
@@ -22,14 +22,12 @@ EXPIRED_KEYS_PER_BATCH: Final = 10_000
 OLD_ROWS_PER_BATCH: Final = 2_000
 _MOST_BATCHES: Final = 50
 
-_PERIODS: Final = {entry["task"]: float(entry["schedule"]) for entry in beat_schedule.values()}
-
 
 def _scheduled(work: Callable[[], Any]) -> Any:
     name = f"tasks.control.{work.__name__}"
 
     def run() -> Any:
-        return beats.once(name, _PERIODS[name], work)
+        return beats.once(name, periods[name], work)
 
     run.__doc__ = work.__doc__
     return app.task(name=name)(run)
@@ -53,7 +51,7 @@ def send_mails(rung: bool = False) -> int | None:
     if rung:
         return mail.deliver()
     name = "tasks.control.send_mails"
-    return beats.once(name, _PERIODS[name], mail.deliver)
+    return beats.once(name, periods[name], mail.deliver)
 
 
 @app.task(name="tasks.control.handle_webhooks")
@@ -62,7 +60,7 @@ def handle_webhooks(rung: bool = False) -> dict[str, int] | None:
     if rung:
         return inbox.handle_due()
     name = "tasks.control.handle_webhooks"
-    return beats.once(name, _PERIODS[name], inbox.handle_due)
+    return beats.once(name, periods[name], inbox.handle_due)
 
 
 @_scheduled

@@ -239,9 +239,19 @@ class Stack:
         argv = [str(Path(sys.executable).with_name("pingvas")), *arguments]
         return subprocess.run(argv, env=os.environ | _STACK, text=True, capture_output=True, timeout=60)
 
+    def start_beat(self, name: str = "beat") -> None:
+        """Start a beat with a schedule of its own."""
+        made = programs.beat(self._place)
+        schedule = ("--schedule", str(self._place.folder.path / f"{name}-schedule"))
+        self.start(replace(made, name=name, argv=(*made.argv, *schedule)))
+
     def kill_worker(self) -> None:
         """Kill -9 the GPU worker and all its children."""
-        child = self._children.pop("gpu-worker")
+        self.kill("gpu-worker")
+
+    def kill(self, name: str) -> None:
+        """Kill -9 a program and all its children."""
+        child = self._children.pop(name)
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
@@ -263,6 +273,14 @@ class Stack:
         """Return what is wrong with the stack's books."""
         with self._books() as session:
             return reconcile.problems(session)
+
+    def runs(self) -> dict[str, int]:
+        """Return how often each scheduled task was begun."""
+        with self._books() as session:
+            return {
+                str(task): int(runs)
+                for task, runs in session.execute(text("SELECT task, runs FROM beat_runs"))
+            }
 
     def give(self, user_id: str, credits: int) -> None:
         """Give a customer credits that are kept."""

@@ -81,6 +81,13 @@ def test_a_run_that_is_killed_blocks_nobody() -> None:
     assert not lag.late
 
 
+def test_a_task_that_is_expected_is_begun_by_its_first_tick() -> None:
+    beats.expect({"a task": PERIOD})
+    assert [lag.runs for lag in beats.lags()] == [0]
+    assert [run(), run()] == ["ran", None]
+    assert [(lag.runs, lag.late) for lag in beats.lags()] == [(1, False)]
+
+
 def test_how_late_a_task_is_and_why() -> None:
     def fail() -> None:
         raise RuntimeError("no room")

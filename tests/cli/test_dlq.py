@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import text
 
+from beat_schedule import periods
 from pingvas import beats, db
 from pingvas.accounts.register import register
 from pingvas.cli import cli, stuck
@@ -92,10 +93,31 @@ def test_doctor_says_what_is_stuck(user_id: UUID) -> None:
     lose_worker(job_id, "worker-2")
     beats.once("tasks.control.sweep", 1.0, lambda: None)
     assert found()["dead letters"] == ("note", "open: 1 poison")
-    assert found()["beat"] == ("ok", "last done: sweep 0 s ago")
+    assert found()["beat"] == ("ok", "sweep done 0 s ago (each 1 s)")
     with db.transaction() as session:
         session.execute(text("UPDATE beat_runs SET finished_at = finished_at - interval '1 hour'"))
         session.execute(text("UPDATE wallets SET held = 1"))
-    assert found()["beat"] == ("wrong", "last done: sweep 60 min ago")
+    assert found()["beat"] == ("wrong", "sweep done 60 min ago (each 1 s, late)")
     assert found()["books"][0] == "wrong"
     assert "held is 1, entries say 0" in found()["books"][1]
+
+
+def test_doctor_tells_the_lag_of_each_task_and_of_one_that_never_ran(clean_db: None) -> None:
+    beats.expect(periods)
+    beats.once("tasks.control.sweep", 1.0, lambda: None)
+    state, told = found()["beat"]
+    assert state == "ok"
+    assert [part.split()[0] for part in told.split("; ")] == sorted(map(name_of, periods))
+    assert "sweep done 0 s ago (each 1 s)" in told
+    assert "reconcile expected for 0 s and never begun (each 60 min)" in told
+    with db.transaction() as session:
+        session.execute(text("UPDATE beat_runs SET started_at = started_at - interval '3 hours'"))
+    beats.expect(periods)  # another beat starts, and nothing is forgotten
+    state, told = found()["beat"]
+    assert state == "wrong"
+    assert "reconcile expected for 3 h and never begun (each 60 min, late)" in told
+    assert told.endswith("sweep done 0 s ago (each 1 s)")
+
+
+def name_of(task: str) -> str:
+    return task.rpartition(".")[2]

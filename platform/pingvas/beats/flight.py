@@ -4,7 +4,7 @@ A session's advisory lock keeps runs apart and goes with its connection, so one 
 the row of the last run tells a second beat's tick from the next one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -26,7 +26,13 @@ _BEGIN = text("""
     ON CONFLICT (task) DO UPDATE
     SET period_seconds = excluded.period_seconds, started_at = excluded.started_at, error = NULL,
         runs = last.runs + 1
-    WHERE last.started_at < excluded.started_at - make_interval(secs => :period / 2)""")
+    WHERE last.runs = 0 OR last.started_at < excluded.started_at - make_interval(secs => :period / 2)""")
+
+_EXPECT = text("""
+    INSERT INTO beat_runs AS last (task, period_seconds, started_at, runs)
+    VALUES (:task, :period, clock_timestamp(), 0)
+    ON CONFLICT (task) DO UPDATE SET period_seconds = excluded.period_seconds
+    WHERE last.period_seconds <> excluded.period_seconds""")
 
 _END = text("""
     UPDATE beat_runs SET finished_at = clock_timestamp(), result = :result, error = NULL,
@@ -47,7 +53,7 @@ _LAGS = text("""
 
 @dataclass(frozen=True)
 class Lag:
-    """How long ago a scheduled task last ended well, or was first begun; `error` of its last run.
+    """How long ago a scheduled task last ended well, or was first begun or expected; `error` of its last run.
 
     `took` is the last run's length in seconds, `runs` and `errors` count all there were, and `result` is what
     the last one that ended well returned."""
@@ -88,7 +94,14 @@ def once(task: str, period_seconds: float, work: Callable[[], T]) -> T | None:
         return result
 
 
+def expect(periods: Mapping[str, float]) -> None:
+    """Write down when each of these tasks is first expected, so that one which never runs is late too."""
+    rows = [{"task": task, "period": seconds} for task, seconds in periods.items()]
+    with db.transaction() as session:
+        session.execute(_EXPECT, rows)
+
+
 def lags() -> list[Lag]:
-    """Return every scheduled task that has ever run."""
+    """Return every scheduled task that has ever run or is expected to."""
     with db.transaction() as session:
         return [Lag(*row) for row in session.execute(_LAGS)]

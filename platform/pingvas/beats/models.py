@@ -13,6 +13,8 @@ from pingvas.db import Base
 class BeatRun(Base):
     """The last run of a scheduled task; `finished_at` is of the last one that ended well.
 
+    One that has not run yet has no `runs`, and `started_at` is when beat first expected it.
+
     `error` is what the last run ended with, null: it went well or still runs. `seconds` is how long the last
     one took that ended, `runs` counts those that were begun and `errors` those that did not end well.
     `result` is what the last one that ended well said of itself.

@@ -71,18 +71,21 @@ def letters() -> Finding:
 
 
 def beat() -> Finding:
-    """Scheduled tasks: those that are late, or failed the last time."""
+    """When each scheduled task was last done; those that are late or failed the last time come first."""
     lags = beats.lags()
     if not lags:
-        return Finding("beat", "note", "no scheduled task has run yet", _SEE_BEAT)
+        return Finding("beat", "note", "no beat has run yet", _SEE_BEAT)
     bad = [lag for lag in lags if lag.late or lag.error]
-    told = "; ".join(map(_told, bad or lags))
-    return Finding("beat", "wrong" if bad else "ok", f"last done: {told}", _SEE_BEAT if bad else "")
+    told = "; ".join(map(_told, bad + [lag for lag in lags if lag not in bad]))
+    return Finding("beat", "wrong" if bad else "ok", told, _SEE_BEAT if bad else "")
 
 
 def _told(lag: beats.Lag) -> str:
-    ago = f"{lag.task.rpartition('.')[2]} {duration(lag.seconds)} ago"
-    return f"{ago} ({lag.error})" if lag.error else ago
+    name, since = lag.task.rpartition(".")[2], duration(lag.seconds)
+    done = f"done {since} ago" if lag.runs else f"expected for {since} and never begun"
+    late = ["late"] if lag.late else []
+    notes = [f"each {duration(lag.period_seconds)}", *late, *filter(None, [lag.error])]
+    return f"{name} {done} ({', '.join(notes)})"
 
 
 def books() -> Finding:
