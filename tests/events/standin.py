@@ -8,10 +8,12 @@ from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from pingvas.asgi import build
+from pingvas.web.auth import CALLER
 from pingvas.web.limits import INTERNAL
 
 flask = Flask(__name__)
 flask.config["MAX_CONTENT_LENGTH"] = 1_048_576
+CALLERS_ID = "019a0000-0000-7000-8000-00000000000a"
 rows: dict[str, dict[str, object]] = {}
 asked = {"internal": 0, "direct": 0}
 
@@ -23,6 +25,7 @@ def job(job_id: str) -> ResponseReturnValue:
     known = request.headers.get("Authorization") == "Bearer good" or request.cookies.get("session") == "good"
     if not known:
         return jsonify(code="UNAUTHORIZED"), 401, headers | {"WWW-Authenticate": "Bearer"}
+    request.environ["asgi.scope"][CALLER] = CALLERS_ID
     if job_id not in rows:
         return jsonify(code="NOT_FOUND"), 404, headers
     return jsonify(rows[job_id]), 200, headers

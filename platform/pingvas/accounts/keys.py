@@ -11,6 +11,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from pingvas import clock
+from pingvas.accounts import tokens
 from pingvas.accounts.models import ApiKey
 from pingvas.errors import Invalid, NotFound
 
@@ -75,6 +76,7 @@ def rotate(session: Session, old: ApiKey, grace: timedelta) -> tuple[ApiKey, str
     end = clock.now() + grace
     if not grace:
         old.revoked_at = end
+        tokens.shut_out(old.user_id)
     elif old.expires_at is None or end < old.expires_at:
         old.expires_at = end
     return row, key
@@ -90,6 +92,7 @@ def revoke(session: Session, user_id: UUID, key_id: UUID) -> None:
     revoked = update(ApiKey).where(*mine).values(revoked_at=clock.now()).returning(ApiKey.id)
     if session.scalar(revoked) is None:
         raise NotFound("There is no such API key")
+    tokens.shut_out(user_id)
 
 
 def digest(key: str) -> bytes:

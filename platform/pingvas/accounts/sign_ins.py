@@ -7,6 +7,7 @@ from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from pingvas import clock
+from pingvas.accounts import tokens
 from pingvas.accounts.models import SignInRow
 from pingvas.errors import NotFound
 
@@ -25,6 +26,7 @@ def end(session: Session, user_id: UUID, sign_in: UUID) -> None:
     ended = update(SignInRow).where(*_open(user_id), SignInRow.id == sign_in)
     if session.scalar(ended.values(ended_at=clock.now()).returning(SignInRow.id)) is None:
         raise NotFound("There is no such sign-in")
+    tokens.shut_out(user_id)
 
 
 def note_proof(session: Session, sign_in: UUID) -> None:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,7 @@ import jwt
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from pingvas import clock, db, ids, secret_keys, settings
+from pingvas import clock, db, events, ids, secret_keys, settings
 from pingvas.accounts import doors
 from pingvas.accounts.models import RefreshToken, SignInRow, User
 from pingvas.errors import Forbidden, Unauthorized
@@ -114,7 +114,10 @@ def end(session: Session, token: str) -> None:
 def end_family(session: Session, family_id: UUID) -> None:
     """End a sign-in: its refresh tokens, access tokens and session cookie are refused from now on."""
     this = (SignInRow.id == family_id, SignInRow.ended_at.is_(None))
-    session.execute(update(SignInRow).where(*this).values(ended_at=clock.now()))
+    ended = update(SignInRow).where(*this).values(ended_at=clock.now()).returning(SignInRow.user_id)
+    user_id = session.scalar(ended)
+    if user_id is not None:
+        shut_out(user_id)
 
 
 def end_all(session: Session, user_id: UUID, *, but: UUID | None = None) -> None:
@@ -123,6 +126,12 @@ def end_all(session: Session, user_id: UUID, *, but: UUID | None = None) -> None
     if but is not None:
         theirs.append(SignInRow.id != but)
     session.execute(update(SignInRow).where(*theirs).values(ended_at=clock.now()))
+    shut_out(user_id)
+
+
+def shut_out(user_id: UUID) -> None:
+    """After the commit, end the streams of those whom a user's credentials no longer let in."""
+    db.after_commit(partial(events.knock, user_id))
 
 
 def read(token: str) -> Claims | None:

@@ -1,16 +1,16 @@
 """What one follower of a job is told: the stream, and the row wherever the stream fails."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TypeVar
 
 from starlette.types import Receive
 
-from pingvas.asgi.internal import Job
+from pingvas.asgi.internal import Inquiry, Job
 from pingvas.events import START, Event, of_job
-from pingvas.events.hub import Hub
+from pingvas.events.hub import Hub, Knock
 from pingvas.events.model import (
     ENDED,
     FIRST,
@@ -51,15 +51,17 @@ class _Telling:
         return self.event(Event(beyond(self.place) if last else following(self.place), *of_job(job)))
 
 
-async def job_events(
-    hub: Hub, job: Job, after: str, look: Callable[[], Awaitable[Job | None]]
-) -> AsyncGenerator[Event | None, None]:
+async def job_events(hub: Hub, inquiry: Inquiry, job: Job, after: str) -> AsyncGenerator[Event | None, None]:
     """Yield the events of `job` after the position `after`, and end with the event that ends the job.
 
     When the hub is drained it ends without one, and the follower resumes elsewhere. None comes in a
-    silence of `hub.keep_alive` seconds. `look` reads the row again, after `hub.look_every` of them (thousands
-    who only wait must not keep the API busy), and may raise; the row has the word
-    wherever the stream lacks something: all of it, its beginning, a change of status, its last event.
+    silence of `hub.keep_alive` seconds. `inquiry`, which `job` is the last answer to, is made again after
+    `hub.look_every` of them (thousands who only wait must not keep the API busy), and at once when somebody
+    knocks for its caller. The row has the word wherever the stream lacks something: all of it, its beginning,
+    a change of status, its last event.
+
+    Raises:
+        Refused: the caller may no longer see the job.
     """
     job_id: str = job["job_id"]
     telling = _Telling(after)
@@ -73,8 +75,10 @@ async def job_events(
         read = _resume(read, newest)
         if (silences or newest in (None, START)) and not telling.knows(job):
             yield telling.row(job)
-        async with aclosing(hub.follow(job_id, read)) as stream:
+        async with aclosing(hub.follow(job_id, read, inquiry.caller, inquiry.knocks)) as stream:
             async for event in stream:
+                if isinstance(event, Knock):
+                    break
                 if event is None:
                     yield None
                     silences += 1
@@ -89,7 +93,7 @@ async def job_events(
                     return
             else:
                 return
-        job = await look() or job
+        job = await inquiry.job() or job
     for told in _rest(telling, job, await hub.read(job_id, _resume(read, await hub.newest(job_id)))):
         yield told
 

@@ -38,7 +38,7 @@ class Front:
             await self._flask(scope, receive, send)
             return
         self.hub.start()  # for servers that know no lifespan
-        inquiry = Inquiry(self._flask, scope, f"/api/v1/jobs/{match[1]}", list(scope["headers"]))
+        inquiry = Inquiry(self.hub, self._flask, scope, f"/api/v1/jobs/{match[1]}", list(scope["headers"]))
         patience = wait.seconds(header(scope["headers"], b"prefer"))
         if match[2]:
             await sse.serve(self.hub, inquiry, scope, receive, send)

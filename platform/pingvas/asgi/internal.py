@@ -6,6 +6,8 @@ from typing import Any
 from starlette.types import Scope, Send
 
 from pingvas.asgi.bridge import Answer, Bridge, Headers
+from pingvas.events.hub import Hub
+from pingvas.web.auth import CALLER
 from pingvas.web.limits import INTERNAL
 
 Job = dict[str, Any]
@@ -33,10 +35,14 @@ class Refused(Exception):
 class Inquiry:
     """One caller's question about one job, to be asked as often as needed.
 
-    `headers` are those of the caller that say who asks: authorization, cookies, request id, addresses.
+    `headers` are those of the caller that say who asks: authorization, cookies, request id, addresses. After
+    an answer `caller` is the account that asks, and `knocks` what the hub had heard before it was given.
     """
 
-    def __init__(self, flask: Bridge, caller: Scope, path: str, headers: Headers) -> None:
+    def __init__(self, hub: Hub, flask: Bridge, caller: Scope, path: str, headers: Headers) -> None:
+        self.caller: str | None = None
+        self.knocks = 0
+        self._hub = hub
         self._flask = flask
         self._headers = [
             (name, value)
@@ -56,7 +62,10 @@ class Inquiry:
 
     async def ask(self) -> Answer:
         """Return Flask's answer now."""
-        answer = await self._flask.ask({**self._scope, "headers": self._headers})
+        self.knocks = self._hub.knocks
+        scope = {**self._scope, "headers": self._headers}
+        answer = await self._flask.ask(scope)
+        self.caller = scope.get(CALLER)
         # Ask again under the same request id: one exchange with the client is one id in the logs.
         request_ids = [pair for pair in answer.headers if pair[0] == b"x-request-id"]
         if request_ids:

@@ -44,7 +44,7 @@ async def _stream(hub: Hub, inquiry: Inquiry, answer: Answer, job: Job, after: s
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await write("retry: 1000\n\n")
     try:
-        async with aclosing(job_events(hub, job, after, inquiry.job)) as events:
+        async with aclosing(job_events(hub, inquiry, job, after)) as events:
             async for event in events:
                 await write(": keep-alive\n\n" if event is None else _frame(event))
     except Refused:

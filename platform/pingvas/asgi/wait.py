@@ -44,6 +44,6 @@ async def _answer(hub: Hub, inquiry: Inquiry, patience: int) -> Answer:
 
 
 async def _end(hub: Hub, inquiry: Inquiry, job: Job) -> None:
-    async with aclosing(job_events(hub, job, START, inquiry.job)) as events:
+    async with aclosing(job_events(hub, inquiry, job, START)) as events:
         async for _ in events:
             pass

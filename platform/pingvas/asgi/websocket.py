@@ -24,7 +24,7 @@ async def serve(hub: Hub, flask: Bridge, path: str, scope: Scope, receive: Recei
     1013. The handshake is always accepted, as a client sees no close code of one that is not.
     """
     await receive()  # websocket.connect
-    inquiry = Inquiry(flask, scope, path, credentials(scope))
+    inquiry = Inquiry(hub, flask, scope, path, credentials(scope))
     answer = await inquiry.ask()
     await send({"type": "websocket.accept"})
     code: int | None = _CLOSE_CODES.get(answer.status, TRY_LATER)
@@ -44,7 +44,7 @@ async def _send_events(hub: Hub, inquiry: Inquiry, job: Job, after: str, send: S
         return NORMAL
     ended = False
     try:
-        async with aclosing(job_events(hub, job, after, inquiry.job)) as events:
+        async with aclosing(job_events(hub, inquiry, job, after)) as events:
             async for event in events:
                 if event is not None:
                     ended = event.last

@@ -5,13 +5,14 @@ it (`pingvas.events.hub`, `pingvas.asgi`) falls back to the row.
 """
 
 from pingvas.events.model import CHANNEL, START, Event, first, of_job, position, stream_key
-from pingvas.events.stream import latest_progress, publish, read
+from pingvas.events.stream import knock, latest_progress, publish, read
 
 __all__ = [
     "CHANNEL",
     "START",
     "Event",
     "first",
+    "knock",
     "latest_progress",
     "of_job",
     "position",

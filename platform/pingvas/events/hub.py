@@ -14,7 +14,7 @@ from redis.asyncio.client import PubSub
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from pingvas.events.model import CHANNEL, START, Event, stream_key
+from pingvas.events.model import CHANNEL, START, Event, is_knock, knock_of, stream_key
 from pingvas.events.stream import parse
 
 _BACKOFF = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts to subscribe; the last one repeats
@@ -24,6 +24,16 @@ _CONNECTIONS = 16
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+
+class Bell(asyncio.Event):
+    """Set when a job's stream may have grown; `knocked`: or when its follower has to be looked at again."""
+
+    knocked = False
+
+
+class Knock:
+    """In place of an event: see whether the follower may still follow."""
 
 
 class Hub:
@@ -37,7 +47,8 @@ class Hub:
         self.keep_alive = keep_alive
         self.look_every = look_every
         self._url = url
-        self._bells: dict[str, set[asyncio.Event]] = {}
+        self._bells: dict[str, set[Bell]] = {}
+        self._knocks = 0
         self._subscription: asyncio.Task[None] | None = None
         self._redis: Redis[str] | None = None
         self._draining = False
@@ -45,7 +56,12 @@ class Hub:
     @property
     def followers(self) -> int:
         """How many are waiting for a doorbell."""
-        return sum(len(bells) for bells in self._bells.values())
+        return sum(len(bells) for name, bells in self._bells.items() if not is_knock(name))
+
+    @property
+    def knocks(self) -> int:
+        """How many knocks were heard, at whosever door: see `follow`."""
+        return self._knocks
 
     @property
     def draining(self) -> bool:
@@ -75,17 +91,20 @@ class Hub:
             self._redis = None
 
     @contextmanager
-    def listening(self, job_id: str | UUID) -> Iterator[asyncio.Event]:
-        """Give an event that is set whenever the job's stream may have grown."""
-        name, bell = str(job_id), asyncio.Event()
-        self._bells.setdefault(name, set()).add(bell)
+    def listening(self, job_id: str | UUID, whose: str | None = None) -> Iterator[Bell]:
+        """Give an event that is set whenever the job's stream may have grown, or somebody knocks for `whose`."""
+        names = [str(job_id)] if whose is None else [str(job_id), knock_of(whose)]
+        bell = Bell()
+        for name in names:
+            self._bells.setdefault(name, set()).add(bell)
         try:
             yield bell
         finally:
-            bells = self._bells[name]
-            bells.discard(bell)
-            if not bells:
-                del self._bells[name]
+            for name in names:
+                bells = self._bells[name]
+                bells.discard(bell)
+                if not bells:
+                    del self._bells[name]
 
     async def read(self, job_id: str | UUID, after: str = START) -> list[Event]:
         """Return the events after the position `after`; empty when Redis cannot be reached."""
@@ -119,14 +138,21 @@ class Hub:
             return None
         return str(found[0][0]) if found else START
 
-    async def follow(self, job_id: str | UUID, after: str = START) -> AsyncGenerator[Event | None, None]:
+    async def follow(
+        self, job_id: str | UUID, after: str = START, whose: str | None = None, knocks: int | None = None
+    ) -> AsyncGenerator[Event | Knock | None, None]:
         """Yield every event after the position `after`, once and in order, until the hub is drained.
 
-        None comes after `keep_alive` seconds in which nothing happened. Close the iterator
+        None comes after `keep_alive` seconds in which nothing happened, a `Knock` when somebody knocks for
+        the user `whose`, and at once if the hub has heard any since it had heard `knocks`. Close the iterator
         (`contextlib.aclosing`) to stop listening.
         """
-        with self.listening(job_id) as bell:
+        with self.listening(job_id, whose) as bell:
+            bell.knocked = knocks is not None and knocks != self._knocks
             while True:
+                if bell.knocked:
+                    bell.knocked = False
+                    yield Knock()
                 # Cleared before the read: what is published during it rings again, so nothing slips between.
                 bell.clear()
                 for event in await self.read(job_id, after):
@@ -177,7 +203,11 @@ class Hub:
 
     def _ring(self, message: dict[str, Any]) -> None:
         if message["type"] == "message":
-            for bell in self._bells.get(str(message["data"]), ()):
+            name = str(message["data"])
+            knocked = is_knock(name)
+            self._knocks += knocked
+            for bell in self._bells.get(name, ()):
+                bell.knocked |= knocked
                 bell.set()
         elif message["type"] == "subscribe":  # connected, perhaps again: who knows what rang before
             self._ring_all()

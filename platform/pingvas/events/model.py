@@ -8,7 +8,9 @@ from typing import Any, Final
 from uuid import UUID
 
 CHANNEL: Final = "pingvas:doorbell"
-"""Pub/sub channel on which every publisher names the job whose stream has grown."""
+"""Pub/sub channel on which every publisher names the job whose stream has grown; and who has been shut out."""
+
+_WHOSE: Final = "user:"
 
 START: Final = "0-0"
 """The position before the first event of any stream."""
@@ -60,6 +62,16 @@ def first(job_id: str, total_steps: int) -> Event:
     progress = {"step": 0, "total_steps": total_steps, "percent": 0}
     waits = {"job_id": job_id, "status": "pending", "attempt": 0, "position": None, "progress": progress}
     return Event(FIRST, "status", waits)
+
+
+def knock_of(user_id: str | UUID) -> str:
+    """Return what the doorbell says when a user's followers have to be looked at again."""
+    return f"{_WHOSE}{user_id}"
+
+
+def is_knock(name: str) -> bool:
+    """Tell whether `knock_of` made this."""
+    return name.startswith(_WHOSE)
 
 
 def stream_key(job_id: str | UUID) -> str:

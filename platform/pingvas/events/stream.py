@@ -10,7 +10,7 @@ import redis
 
 from pingvas import settings
 from pingvas.events.connection import client as connected
-from pingvas.events.model import CHANNEL, START, Event, stream_key
+from pingvas.events.model import CHANNEL, START, Event, knock_of, stream_key
 
 MAX_LENGTH: Final = 1_000
 LIFE_SECONDS: Final = 86_400
@@ -39,6 +39,20 @@ def publish(job_id: str | UUID, type: str, data: Mapping[str, Any]) -> str | Non
     except redis.RedisError as error:
         log.warning("event %s of job %s not published: %s", type, job_id, error)
         return None
+
+
+def knock(user_id: UUID) -> None:
+    """Have everybody who follows a job of this user looked at again: some may do so no longer.
+
+    Best effort, as `publish`, and after the commit as well. Who is not reached is asked within a minute.
+    """
+    client = connected(settings.get().events_url)
+    if client is None:
+        return
+    try:
+        client.publish(CHANNEL, knock_of(user_id))
+    except redis.RedisError as error:
+        log.warning("followers of user %s are not looked at now: %s", user_id, error)
 
 
 def read(job_id: str | UUID, after: str = START) -> list[Event]:
