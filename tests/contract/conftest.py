@@ -40,6 +40,8 @@ def api(database: str, broker: str, data_folder: DataFolder) -> Iterator[Api]:
         **os.environ,
         **{f"PINGVAS_{name}": "0" for name in _UNLIMITED},
         "DATABASE_URL": database.replace("/pingvas?", "/contract?"),
+        "PINGVAS_OAUTH_DISCORD_ID": "contract",
+        "PINGVAS_OAUTH_DISCORD_URL": "http://127.0.0.1:9",  # where nobody listens
         "BROKER_URL": f"{broker.rpartition('/')[0]}/7",
     }
     command = [str(Path(sys.executable).with_name("pingvas")), "db", "upgrade"]

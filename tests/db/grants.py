@@ -1,7 +1,7 @@
 """Who may do what in the database: the table that the grants are held against.
 
 A letter is a privilege on the whole table (s select, i insert, u update, d delete); columns follow a colon:
-`u:name,language`. FOR UPDATE and FOR SHARE ask for `u` on some column.
+`u:name,language`. FOR UPDATE and FOR SHARE ask for `u` on some column. A role may have several lines.
 """
 
 from typing import Final
@@ -38,7 +38,7 @@ holds:
     admin: s u:captured,settled_at
 idempotency_keys:
     api: s i d
-    control: s u:created_at d
+    control: s:user_id,key,created_at u:created_at d
     admin: s i d
 identities:
     api: s i u:last_used_at
@@ -77,7 +77,7 @@ mails:
     admin: i
 one_time_tokens:
     api: s u:used_at
-    control: s i u:expires_at d
+    control: s:ctid,expires_at i u:expires_at d
 purchases:
     control: s i u
     admin: s
@@ -85,13 +85,13 @@ recovery_codes:
     api: s i u:used_at d
 refresh_tokens:
     api: s i u:used_at
-    control: s u:expires_at d
+    control: s:ctid,expires_at u:expires_at d
 second_factors:
     api: s i u d
 sign_ins:
     api: s i u:last_used_at,expires_at,ended_at,second_factor_at,stepped_up_at
-    control: s u:expires_at d
-    admin: s u:ended_at
+    control: s:ctid,expires_at u:expires_at d
+    admin: s:id,user_id,ended_at u:ended_at
 store_walks:
     control: s i u d
 subscription_payments:
@@ -109,8 +109,10 @@ tier_states:
 users:
     api: s i u:name,language,password_hash,email,email_verified_at
     worker: s:id,tier
-    control: s u:tier
-    admin: s u:tier,role,suspended_at
+    control: s:id,email,email_verified_at,name,language,tier,role,created_at,suspended_at
+    control: u:tier
+    admin: s:id,email,email_verified_at,name,language,tier,role,created_at,suspended_at
+    admin: u:tier,role,suspended_at
 wallets:
     api: s i u:monthly,purchased,held,allocated
     worker: s u:monthly,purchased,held,allocated
@@ -137,7 +139,7 @@ def _read() -> dict[str, dict[str, set[str]]]:
     for line in _TABLE.strip().splitlines():
         name, _, allowed = line.partition(":")
         if line[0] == " ":
-            found[table][name.strip()] = _privileges(allowed)
+            found[table].setdefault(name.strip(), set()).update(_privileges(allowed))
         else:
             table = name
             found[table] = {}

@@ -92,10 +92,24 @@ def test_nobody_but_the_owner_changes_what_is_only_added_to() -> None:
             assert allowed <= {"SELECT", "INSERT"}, table
 
 
-@pytest.mark.parametrize("table", ["users", "refresh_tokens", "api_keys"])
-def test_the_worker_reads_no_secrets(table: str) -> None:
-    with connect(roles.WORKER) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
-        connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(table)))
+SECRETS = (
+    ("users", "password_hash"),
+    ("refresh_tokens", "token_hash"),
+    ("one_time_tokens", "token_hash"),
+    ("api_keys", "key_hash"),
+    ("second_factors", "sealed"),
+    ("recovery_codes", "code_hash"),
+)
+
+
+@pytest.mark.parametrize("role", [roles.WORKER, roles.CONTROL, roles.ADMIN])
+@pytest.mark.parametrize(("table", "column"), SECRETS)
+def test_nobody_but_the_api_reads_secrets(role: str, table: str, column: str) -> None:
+    query = sql.SQL("SELECT {} FROM {}").format(sql.Identifier(column), sql.Identifier(table))
+    with connect("postgres") as connection:  # which may be any role
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(query)
 
 
 def test_no_role_of_a_process_passes_by_the_policies() -> None:

@@ -51,7 +51,7 @@ def test_a_restart_of_redis_loses_nothing(
                 await answering(url)
                 events.publish(job, "progress", {"step": 2})
                 event = await anext(stream)
-                assert event is not None
+                assert isinstance(event, events.Event)
                 assert event.data == {"step": 2}
             assert hub.followers == 0
         finally:

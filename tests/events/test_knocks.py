@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from pingvas import events, ids
 from tests.events.standin import CALLERS_ID
@@ -24,6 +24,12 @@ def taken_away(api: "Api", job: str) -> None:
     """Let the API refuse the caller from now on, and say so."""
     httpx.delete(f"{api.url}/rows/{job}").raise_for_status()
     events.knock(CALLER)
+
+
+def exhaust(socket: ClientConnection) -> None:
+    """Read until the socket is closed; raises TimeoutError in a silence of 20 s."""
+    while True:
+        socket.recv(timeout=20)
 
 
 def test_a_stream_is_cut(api_of_its_own: "Api") -> None:
@@ -43,8 +49,7 @@ def test_a_socket_is_closed(api_of_its_own: "Api") -> None:
         assert json.loads(socket.recv())["data"]["status"] == "pending"
         taken_away(api_of_its_own, job)
         with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                socket.recv(timeout=20)
+            exhaust(socket)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4404
 

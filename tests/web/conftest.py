@@ -19,6 +19,7 @@ from pingvas.app import create_app
 from pingvas.errors import Conflict
 from pingvas.web import auth
 from pingvas.web.api import Answer, Blueprint, Body, Query, Reply, endpoint
+from pingvas.web.schema import Moment
 
 Headers = dict[str, str]
 
@@ -29,6 +30,7 @@ class EchoBody(Body):
     ratio: float = 0.5
     tags: list[str] = Field(default_factory=list)
     owner: UUID | None = None
+    due: Moment | None = None
 
 
 class EchoReply(Reply):
@@ -40,6 +42,7 @@ class EchoReply(Reply):
 class FilterQuery(Query):
     status: list[str] = Field(default_factory=list)
     limit: int = 20
+    since: Moment | None = None
 
 
 class FilterReply(Reply):

@@ -69,6 +69,8 @@ def test_malformed_json_is_400(probes: FlaskClient, raw: bytes) -> None:
         ('{"text":"\\ud800"}', ["text"]),
         ('{"text":"a","tags":["b","\\u0000"]}', ["tags", 1]),
         ('{"text":"a","owner":"nobody"}', ["owner"]),
+        ('{"text":"a","due":1700000000}', ["due"]),
+        ('{"text":"a","due":"1700000000"}', ["due"]),
         ("[]", []),
         ("null", []),
         ('"text"', []),
@@ -117,8 +119,26 @@ def test_repeated_parameters_fill_a_list(probes: FlaskClient) -> None:
     assert probes.get("/probes/filter?status=a").json == {"status": ["a"], "limit": 20}
 
 
+def test_times_are_read_with_their_offset(probes: FlaskClient) -> None:
+    due = {"text": "a", "due": "2027-01-01T00:00:00.5+01:00"}
+    assert probes.post("/probes/echo", json=due).status_code == 200
+    assert probes.get("/probes/filter?since=2027-01-01T00:00:00Z").status_code == 200
+
+
 @pytest.mark.parametrize(
-    "query", ["limit=x", "limit=", "limit=1&limit=2", "unknown=1", "status=%00", "limit=1e3"]
+    "query",
+    [
+        "limit=x",
+        "limit=",
+        "limit=1&limit=2",
+        "unknown=1",
+        "status=%00",
+        "limit=1e3",
+        "since=0.5",
+        "since=1700000000",
+        "since=2027-01-01",
+        "since=2027-01-01T00:00:00",
+    ],
 )
 def test_wrong_parameters_are_422(probes: FlaskClient, query: str) -> None:
     assert refused(probes.get(f"/probes/filter?{query}"), 422, "VALIDATION")["errors"]

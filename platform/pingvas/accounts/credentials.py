@@ -117,10 +117,11 @@ def check_own_password(user_id: UUID, password: str) -> None:
     """
     with db.transaction() as session:
         user = users.get(session, user_id)
-    if user.password_hash is None:
+        stored = user.password_hash
+    if stored is None:
         raise Forbidden("This account has no password; set one with request-password-reset")
     with login.counted(user.email) as attempt:
-        if not passwords.matches(user.password_hash, password):
+        if not passwords.matches(stored, password):
             raise InvalidCredentials("The password is wrong")
         attempt.succeeded()
 

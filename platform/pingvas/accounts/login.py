@@ -65,7 +65,7 @@ def authenticate(
     """
     with counted(email, address) as attempt:
         with db.transaction() as session:
-            user = users.by_email(session, email)
+            user = users.by_email(session, email, with_password=True)
             stored = user.password_hash if user else None
         # No transaction is open while argon2 works.
         if not passwords.matches(stored, password) or user is None:

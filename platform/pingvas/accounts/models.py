@@ -33,7 +33,8 @@ def _one_of(column: str, values: tuple[str, ...]) -> str:
 class User(Base):
     """An account. `email` is lowercased, so that its unique index is what people mean by the same address.
 
-    Without `password_hash` it is signed in to through another provider only.
+    Without `password_hash` it is signed in to through another provider only. It is not read with the others:
+    of the database's roles, only the API's may.
     """
 
     __tablename__ = "users"
@@ -47,7 +48,7 @@ class User(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=ids.new)
     email: Mapped[str] = mapped_column(String(254), unique=True)
     email_verified_at: Mapped[datetime | None]
-    password_hash: Mapped[str | None] = mapped_column(String(255))
+    password_hash: Mapped[str | None] = mapped_column(String(255), deferred=True)
     name: Mapped[str | None] = mapped_column(String(100))
     language: Mapped[str] = mapped_column(String(2), default="en", server_default="en")
     tier: Mapped[str] = mapped_column(String(16), default="free", server_default="free")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from pingvas import clock
 from pingvas.accounts import doors, tokens
@@ -27,11 +27,12 @@ def get(session: Session, user_id: UUID) -> User:
     return user
 
 
-def by_email(session: Session, email: str) -> User | None:
-    """Return the account of an address, in whatever case it is written."""
+def by_email(session: Session, email: str, *, with_password: bool = False) -> User | None:
+    """Return the account of an address, in whatever case it is written, also with the password's hash."""
     email = email.strip().lower()
     doors.by_email(session, email)
-    return session.scalar(select(User).where(User.email == email))
+    loaded = [undefer(User.password_hash)] if with_password else []
+    return session.scalar(select(User).where(User.email == email).options(*loaded))
 
 
 def set_tier(session: Session, user_id: UUID, tier: str) -> User:

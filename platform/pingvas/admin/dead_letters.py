@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from sqlalchemy import select
 
 from pingvas import db, ids
@@ -18,6 +18,7 @@ from pingvas.jobs.views import SUBMIT_ERRORS
 from pingvas.web import auth
 from pingvas.web.api import Answer, Body, Reply, endpoint
 from pingvas.web.paging import Page, PageQuery, paginate
+from pingvas.web.schema import Moment
 
 bp = staff.blueprint("dead_letters")
 
@@ -36,7 +37,7 @@ class LettersQuery(PageQuery):
     class_: Class | None = Field(None, alias="class")
     code: str | None = Field(None, min_length=1, max_length=64)
     tier: Tier | None = None
-    before: AwareDatetime | None = Field(None, description="Failed before this moment.")
+    before: Moment | None = Field(None, description="Failed before this moment.")
 
 
 class LetterReply(Reply):
@@ -69,7 +70,7 @@ class ReplayBody(Body):
     class_: Class | None = Field(None, alias="class")
     code: str | None = Field(None, min_length=1, max_length=64)
     tier: Tier | None = None
-    before: AwareDatetime | None = None
+    before: Moment | None = None
     confirm: bool = False
 
     def filter(self) -> Filter:

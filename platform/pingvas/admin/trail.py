@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from sqlalchemy import select
 
 from pingvas import db
@@ -12,6 +12,7 @@ from pingvas.admin import staff
 from pingvas.audit.models import AuditEntry
 from pingvas.web.api import Answer, Reply, endpoint
 from pingvas.web.paging import Page, PageQuery, narrow, paginate
+from pingvas.web.schema import Moment
 
 bp = staff.blueprint("trail")
 
@@ -22,7 +23,7 @@ class TrailQuery(PageQuery):
     actor: str | None = Field(None, min_length=1, max_length=200, description="`user:<id>`, `cli:…`, `beat`.")
     action: str | None = Field(None, min_length=1, max_length=64)
     subject: str | None = Field(None, min_length=1, max_length=200, description="`user:<id>`, `job:<id>`.")
-    since: AwareDatetime | None = None
+    since: Moment | None = None
 
 
 class EntryReply(Reply):

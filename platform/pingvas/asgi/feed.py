@@ -89,8 +89,6 @@ async def job_events(hub: Hub, inquiry: Inquiry, job: Job, after: str) -> AsyncG
                     yield telling.row(job)  # what came before is gone
                 read = event.id
                 yield telling.event(event)
-                if event.last:
-                    return
             else:
                 return
         job = await inquiry.job() or job

@@ -92,7 +92,7 @@ class Hub:
 
     @contextmanager
     def listening(self, job_id: str | UUID, whose: str | None = None) -> Iterator[Bell]:
-        """Give an event that is set whenever the job's stream may have grown, or somebody knocks for `whose`."""
+        """Give an event that is set whenever the job's stream may have grown, or a knock is for `whose`."""
         names = [str(job_id)] if whose is None else [str(job_id), knock_of(whose)]
         bell = Bell()
         for name in names:
@@ -141,7 +141,7 @@ class Hub:
     async def follow(
         self, job_id: str | UUID, after: str = START, whose: str | None = None, knocks: int | None = None
     ) -> AsyncGenerator[Event | Knock | None, None]:
-        """Yield every event after the position `after`, once and in order, until the hub is drained.
+        """Yield every event after the position `after`, once and in order, to the last or until drained.
 
         None comes after `keep_alive` seconds in which nothing happened, a `Knock` when somebody knocks for
         the user `whose`, and at once if the hub has heard any since it had heard `knocks`. Close the iterator
@@ -158,6 +158,8 @@ class Hub:
                 for event in await self.read(job_id, after):
                     after = event.id
                     yield event
+                    if event.last:
+                        return
                 if self._draining:
                     return
                 if not await self._rings(bell):

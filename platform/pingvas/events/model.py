@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 CHANNEL: Final = "pingvas:doorbell"
-"""Pub/sub channel on which every publisher names the job whose stream has grown; and who has been shut out."""
+"""Pub/sub channel on which every publisher names the job whose stream has grown, or who is shut out."""
 
 _WHOSE: Final = "user:"
 

@@ -45,6 +45,12 @@ def grant(role: str, privileges: Mapping[str, str]) -> None:
         op.execute(f"GRANT {allowed} ON {table} TO {role}")
 
 
+def revoke(role: str, privileges: Mapping[str, str]) -> None:
+    """Undo `grant`."""
+    for table, allowed in privileges.items():
+        op.execute(f"REVOKE {allowed} ON {table} FROM {role}")
+
+
 def definer(signature: str, *callers: str) -> None:
     """Make a function run as its owner, for nobody but `callers`, whatever search path they have."""
     op.execute(f"""

@@ -1,15 +1,31 @@
 """Base classes of what goes in and out of a view."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, Strict
 from pydantic_core import CoreSchema, core_schema
 
 from pingvas import clock
 
 _RFC3339 = core_schema.plain_serializer_function_ser_schema(clock.rfc3339, when_used="json-unless-none")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+
+
+def _rfc3339(value: object) -> object:
+    # pydantic also reads seconds since 1970, which no document tells of.
+    if isinstance(value, datetime) or (isinstance(value, str) and _TIME.match(value)):
+        return value
+    raise ValueError("a time as in RFC 3339 is needed: 2026-05-03T12:00:00Z")
+
+
+Moment = Annotated[
+    AwareDatetime, Strict(False), BeforeValidator(_rfc3339, json_schema_input_type=AwareDatetime)
+]
+"""A time that a client sends."""
 
 
 def _format_times(node: Any) -> None:

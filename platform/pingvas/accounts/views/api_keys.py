@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from sqlalchemy import select
 
 from pingvas import db, ids
@@ -15,6 +15,7 @@ from pingvas.errors import SecondFactorRequired
 from pingvas.web import auth
 from pingvas.web.api import Answer, Body, Reply, endpoint
 from pingvas.web.paging import Page, PageQuery, paginate
+from pingvas.web.schema import Moment
 
 
 class KeyBody(Body):
@@ -26,7 +27,7 @@ class KeyBody(Body):
 
     name: str = Field(min_length=1, max_length=100)
     scopes: list[keys.KeyScope] = Field(list(keys.DEFAULT_SCOPES), min_length=1, max_length=8)
-    expires_at: AwareDatetime | None = Field(None, description="Null: it does not expire.")
+    expires_at: Moment | None = Field(None, description="Null: it does not expire.")
 
 
 class RotateBody(Body):

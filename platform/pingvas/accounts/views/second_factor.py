@@ -168,12 +168,12 @@ def _check_owner(principal: Principal, password: SecretStr | None) -> None:
         InvalidCredentials: the password is missing or wrong, or the sign-in is not fresh.
     """
     with db.transaction() as session:
-        user = users.get(session, principal.id)
+        has_password = users.get(session, principal.id).password_hash is not None
         row = session.get(SignInRow, principal.sign_in) if principal.sign_in else None
-    if user.password_hash is not None:
+    if has_password:
         if password is None:
             raise InvalidCredentials("The password is needed")
-        credentials.check_own_password(user.id, password.get_secret_value())
+        credentials.check_own_password(principal.id, password.get_secret_value())
     elif row is None or row.created_at < clock.now() - _FRESH:
         raise InvalidCredentials("Sign in again first")
 
