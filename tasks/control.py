@@ -100,10 +100,12 @@ def trim_history() -> dict[str, int]:
 @_scheduled
 def collect_orphans() -> dict[str, int]:
     """Delete bytes of pictures that have no row, some fifty thousand keys further in each run."""
+    torn = orphans.tidy()
     pages: list[orphans.Page] = []
     while len(pages) < _MOST_BATCHES and not (pages and pages[-1].last):
         pages.append(orphans.collect())
-    return {"seen": sum(page.seen for page in pages), "deleted": sum(page.deleted for page in pages)}
+    deleted = sum(page.deleted for page in pages)
+    return {"seen": sum(page.seen for page in pages), "deleted": deleted, "torn": torn}
 
 
 def _in_batches(work: Callable[[int], int], size: int) -> int:

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
@@ -148,8 +151,21 @@ class TestContract:
         with pytest.raises(ObjectKeyError):
             store.keys(prefix)
 
+    def test_tidying_leaves_objects_alone(self, store: ObjectStore) -> None:
+        store.put("old/one.png", b"x", "image/png")
+        assert store.tidy(clock.now() + timedelta(days=1)) == 0
+        assert store.get("old/one.png") == b"x"
+
     def test_check(self, store: ObjectStore) -> None:
         store.check()
+
+
+_PUT = "import sys; from pathlib import Path; from pingvas.storage import LocalStore; "
+_PUT += "LocalStore(Path(sys.argv[1])).put('a/big.png', bytes(400_000_000), 'image/png')"
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 class TestLocal:
@@ -168,12 +184,43 @@ class TestLocal:
         with pytest.raises(Unavailable, match="full"):
             local.put("a.png", b"new", "image/png")
         assert local.get("a.png") == b"old"
-        assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["a.png"]
+        assert files_in(tmp_path / "pictures") == ["a.png"]
 
     def test_what_is_being_written_is_not_listed(self, local: LocalStore, tmp_path: Path) -> None:
         local.put("a/one", b"x", "text/plain")
         (tmp_path / "pictures" / "a" / ".half.part").write_bytes(b"x")
         assert [listed.key for listed in local.keys("a/")] == ["a/one"]
+
+    def test_what_a_killed_writer_has_left_is_tidied_up(self, local: LocalStore, tmp_path: Path) -> None:
+        folder = tmp_path / "pictures"
+        with subprocess.Popen([sys.executable, "-c", _PUT, str(folder)]) as writer:
+            while not files_in(folder):
+                assert writer.poll() is None
+            writer.kill()
+        assert not local.exists("a/big.png")
+        assert len(files_in(folder)) == 1
+        assert local.tidy(clock.now() - timedelta(days=1)) == 0  # it could be at work
+        assert local.tidy(clock.now() + timedelta(days=1)) == 1
+        assert files_in(folder) == []
+
+    def test_no_empty_folder_is_left(self, local: LocalStore, tmp_path: Path) -> None:
+        local.put("a/b/1", b"x", "text/plain")
+        local.put("a/c/2", b"x", "text/plain")
+        local.delete("a/b/1")
+        assert sorted(path.name for path in (tmp_path / "pictures" / "a").iterdir()) == ["c"]
+        local.delete("a/c/2")
+        assert not (tmp_path / "pictures" / "a").exists()
+
+    def test_a_folder_may_go_while_it_is_written_to(self, local: LocalStore) -> None:
+        def put_and_delete(number: int) -> None:
+            for _ in range(100):
+                local.put(f"a/b/{number}", b"x", "text/plain")
+                assert local.get(f"a/b/{number}") == b"x"
+                local.delete(f"a/b/{number}")
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(put_and_delete, range(4)))
+        assert local.keys("a/") == []
 
     def test_an_object_is_no_folder(self, local: LocalStore) -> None:
         local.put("a", b"x", "text/plain")

@@ -71,6 +71,14 @@ def test_only_old_bytes_without_a_row_go(user_id: UUID, store: LocalStore, tmp_p
     assert store.exists("images/not-a-picture/readme.txt")
 
 
+def test_what_is_half_written_goes_when_it_is_old(tmp_path: Path) -> None:
+    (tmp_path / ".parts").mkdir()
+    (tmp_path / ".parts" / "torn.part").write_bytes(b"half")
+    assert orphans.tidy() == 0
+    let_age(tmp_path)
+    assert orphans.tidy() == 1
+
+
 def test_bytes_of_a_deleted_row_go(user_id: UUID, store: LocalStore, tmp_path: Path) -> None:
     image = delivered(user_id)
     let_age(tmp_path)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,20 +13,24 @@ from pathlib import Path
 from pingvas.errors import Unavailable
 from pingvas.storage.port import MAX_KEYS, Listed, Missing, ObjectKeyError, checked, checked_prefix
 
+_PARTS = ".parts"  # no key begins with a dot
+_TRIES = 100
+
 
 class LocalStore:
     """`ObjectStore` over `folder`, which is made when the first object comes. Content types are not kept."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()  # so that a later chdir does not move the store
+        self._parts = self._folder / _PARTS
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
         """Write to a temporary file, flush it to the disk, then rename it over the key."""
         path = self._path(key)
         with _storage_errors():
             try:
-                _make_folder(path.parent)
-                _replace(path, data)
+                _make_folder(self._parts)
+                _write(self._parts, path, data)
             except (IsADirectoryError, NotADirectoryError, FileExistsError):
                 raise ObjectKeyError(f"{key!r} is a folder of other keys, or lies below an object") from None
 
@@ -39,10 +44,15 @@ class LocalStore:
                 raise Missing from None
 
     def delete(self, key: str) -> None:
-        """Remove the file, if there is one."""
+        """Remove the file, if there is one, and the folders that are empty without it."""
         path = self._path(key)
         with _storage_errors(), suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
             path.unlink()
+        with suppress(OSError):  # it is not empty
+            for folder in path.parents:
+                if folder == self._folder:
+                    break
+                folder.rmdir()
 
     def exists(self, key: str) -> bool:
         """Tell whether the key is a file."""
@@ -76,6 +86,17 @@ class LocalStore:
         with os.scandir(self._folder / prefix) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]  # those are being written
 
+    def tidy(self, before: datetime) -> int:
+        """Remove temporary files whose writer must have died."""
+        removed = 0
+        with _storage_errors(), suppress(FileNotFoundError), os.scandir(self._parts) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # renamed meanwhile
+                    if entry.stat().st_mtime < before.timestamp():
+                        Path(entry).unlink()
+                        removed += 1
+        return removed
+
     def check(self) -> None:
         """Write a byte beside the objects: a read-only or full disk is found before a picture is lost."""
         with _storage_errors():
@@ -108,22 +129,35 @@ def _make_folder(folder: Path) -> None:
     with suppress(FileExistsError):
         folder.mkdir()
         _flush_folder(folder.parent)
-    if not folder.is_dir():
+    if not stat.S_ISDIR(folder.stat().st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
-def _replace(path: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+def _write(parts: Path, path: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(suffix=".part", dir=parts)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        _move(Path(name), path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _flush_folder(path.parent)
+
+
+def _move(part: Path, path: Path) -> None:
+    """Rename a file over a key, and again where somebody has removed its folder, empty until then."""
+    for left in reversed(range(_TRIES)):
+        try:
+            _make_folder(path.parent)
+            part.replace(path)
+            break
+        except FileNotFoundError:
+            if not left:
+                raise
+    with suppress(FileNotFoundError):  # deleted already
+        _flush_folder(path.parent)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -71,6 +71,9 @@ class ObjectStore(Protocol):
         `prefix` is a key and a slash (`images/`); `limit` is 1 to 1,000. Fewer than that are the last ones.
         """
 
+    def tidy(self, before: datetime) -> int:
+        """Remove what writers that died before that moment have left half written; return how much."""
+
     def check(self) -> None:
         """Return when the store can be used.
 

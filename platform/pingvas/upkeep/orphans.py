@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -58,8 +58,17 @@ def collect(page: int = PAGE) -> Page:
     return Page(len(found), len(orphans), last)
 
 
+def tidy() -> int:
+    """Remove what writers of the store that died have left half written; return how much."""
+    return storage.default().tidy(_oldest())
+
+
+def _oldest() -> datetime:
+    return clock.now() - timedelta(seconds=settings.get().orphan_seconds)
+
+
 def _orphans(found: Sequence[Listed]) -> list[str]:
-    oldest = clock.now() - timedelta(seconds=settings.get().orphan_seconds)
+    oldest = _oldest()
     pictures = {
         listed.key: UUID(match[1])
         for listed in found
