@@ -20,8 +20,8 @@ class EngineConfig:
     device (None: what it has, without a reserve for the rest); `threads` caps the CPU threads of a tensor
     operation (None: torch decides); `encode_workers` threads make PNGs and thumbnails.
 
-    For speed: `channels_last` (CUDA only) and `compile`, the denoiser's blocks by `torch.compile` beside the
-    running steps. `scheduling` says how large steps get and who shares them.
+    For speed: `channels_last` (CUDA and CPU) and `compile`, the denoiser's blocks by `torch.compile` beside
+    the running steps. `scheduling` says how large steps get and who shares them.
     """
 
     device: str = "auto"

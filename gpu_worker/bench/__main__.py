@@ -1,6 +1,6 @@
 """Run the benchmarks: `python -m gpu_worker.bench cpu`, or `gpu`; with names behind it, only those.
 
-cpu: the built-in model, one thread, by processor time; under five minutes on two cores.
+cpu: the built-in model, one thread, by processor time; about seven minutes on two cores.
 gpu: random weights in the true sizes of Stable Diffusion 1.5 and SDXL, under eight minutes on an H200; about
 ten gigabytes of temporary files; no network.
 """
@@ -21,7 +21,7 @@ import torch
 import transformers
 
 from gpu_worker import devices
-from gpu_worker.bench import arrivals, cold, first_step, paused, queues, random_models, switching
+from gpu_worker.bench import arrivals, cold, first_step, gains, paused, queues, random_models, switching
 from gpu_worker.bench.efficiency import measure, report
 from gpu_worker.bench.subject import Subject
 from gpu_worker.builtin import BUILTIN_TINY
@@ -64,7 +64,7 @@ def on_cpu(folder: Path) -> Benchmarks:
     size = (128, 128)
 
     def efficiency() -> None:
-        queue = queues.mixed(BUILTIN_TINY, [size, (192, 128)], 24, (15, 30))
+        queue = queues.mixed(BUILTIN_TINY, [size, (192, 128)], 48, (15, 30))
         found = measure(subject, queue, rounds=1, bare_seconds=0.6)
         report("Mixed queue: 2 sizes, 7 samplers, 15 to 30 steps", subject, found, (">= 0.85", "", ""))
 
@@ -83,6 +83,7 @@ def on_cpu(folder: Path) -> Benchmarks:
         "lora-switch": lambda: switching.loras(subject, size, folder, 3),
         "cold-start": lambda: cold.report(subject, size, 20, 2),
         "paused": lambda: paused.report(subject, [size]),
+        "gains": lambda: gains.report(subject, size, seconds=0.3, compiled=False),
     }
 
 
@@ -130,6 +131,7 @@ def on_gpu(folder: Path) -> Benchmarks:
         "sdxl": lambda: uniform("sdxl", 1024, 8, ">= 1.3x"),
         "model-switch": lambda: switching.models(subject("sdxl"), subject("sd15").source, (512, 512), 3),
         "paused": held,
+        "gains": lambda: gains.report(subject("sd15"), (512, 512), seconds=0.3, compiled=True),
     }
 
 

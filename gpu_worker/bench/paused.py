@@ -33,7 +33,7 @@ def trajectory(subject: Subject, size: Size) -> Trajectory:
 
 def held_bytes(one: Trajectory) -> int:
     """Latents, the sampler's memory, timesteps and both prompts, wherever they are."""
-    tensors = [one.latents, one.history, one.timesteps, *one.prompt.positive.values()]
+    tensors = [one.latents, one.base, one.history, one.timesteps, *one.prompt.positive.values()]
     tensors += (one.prompt.negative or {}).values()
     if one.plan is not None:
         tensors.append(one.plan.table)

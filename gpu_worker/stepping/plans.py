@@ -3,11 +3,14 @@
 Every sampler here computes, with the denoiser's output F at the latent x,
 
     x0 = P x + Q F        the picture expected at the end
-    x  = A x + B x0 + C h + N noise,  then  h = x0
+    c  = u + K x0         the latent, corrected by what was just learned about it
+    x  = A c + B x0 + C h + N noise
+    u  = D c + E x0 + G h,  then  h = x0
 
 with coefficients that depend on the step alone. They are worked out in double precision when a request
-begins. DDIM: arXiv 2010.02502, formula 12; Euler and Euler ancestral: 2206.00364, algorithm 2 without churn;
-DPM++ 2M: 2211.01095, algorithm 2; LCM: 2310.04378, algorithm 1.
+begins. Most samplers correct nothing: K is 0, and u and x are the same. DDIM: arXiv 2010.02502, formula 12;
+Euler and Euler ancestral: 2206.00364, algorithm 2 without churn; DPM++ 2M: 2211.01095, algorithm 2; LCM:
+2310.04378, algorithm 1; UniPC: 2302.04867, algorithms 5 to 8.
 """
 
 import math
@@ -18,16 +21,19 @@ from typing import Any
 
 import torch
 
-_Row = tuple[float, float, float, float, float, float, float]
+COLUMNS = 11
+
+_Row = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One row of `table` per step to be made, (steps, 7) in fp32 on the CPU: the factor of the denoiser's
-    input, then P, Q, A, B, C, N."""
+    """One row of `table` per step to be made, (steps, COLUMNS) in fp32 on the CPU: the factor of the
+    denoiser's input, then P, Q, A, B, C, N, K, D, E, G."""
 
     table: torch.Tensor
     noisy: bool
+    corrects: bool
 
 
 def plan(scheduler: Any, begin: int) -> Plan | None:
@@ -39,8 +45,9 @@ def plan(scheduler: Any, begin: int) -> Plan | None:
     rows = rows_of(scheduler, begin)
     if rows is None:
         return None
-    table = torch.tensor(rows, dtype=torch.float64).float().reshape(-1, 7)
-    return Plan(table, noisy=bool(table[:, 6].any()))
+    whole = [row if len(row) == COLUMNS else (*row, 0.0, *row[3:6]) for row in rows]
+    table = torch.tensor(whole, dtype=torch.float64).float().reshape(-1, COLUMNS)
+    return Plan(table, noisy=bool(table[:, 6].any()), corrects=bool(table[:, 7].any()))
 
 
 _NOT_LINEAR = ("clip_sample", "thresholding", "stochastic_sampling")
@@ -153,6 +160,49 @@ def _lcm(scheduler: Any, begin: int) -> list[_Row] | None:
     return rows
 
 
+def _unipc(scheduler: Any, begin: int) -> list[_Row] | None:
+    """The corrector of a step needs nothing new but x0: the rest of it, u, is known a step before."""
+    config = scheduler.config
+    known = (config.predict_x0, config.solver_type, config.use_flow_sigmas, scheduler.solver_p)
+    if known != (True, "bh2", False, None) or config.solver_order > 2 or not _known(scheduler):
+        return None
+    rows: list[_Row] = []
+    sigmas = scheduler.sigmas.double().tolist()  # in units of alpha
+    steps = len(scheduler.timesteps)
+    correction = 0.0
+    for i in range(begin, steps):
+        left = steps - i if config.lower_order_final else config.solver_order
+        order = min(config.solver_order, left, i - begin + 1)
+        if order == 2 and not sigmas[i + 1]:
+            return None  # the step is infinite, and only the first order has a limit there
+        alpha, next_alpha = (1 / math.sqrt(s**2 + 1) for s in sigmas[i : i + 2])
+        ratio = sigmas[i + 1] / sigmas[i]  # e^-h, with h the step in log(alpha / sigma)
+        slope, gain = ratio * next_alpha / alpha, next_alpha * (1 - ratio)
+        back = math.log(ratio) / math.log(sigmas[i] / sigmas[i - 1]) if order == 2 else 0.0  # -1 / r
+        p, q = _expected(config.prediction_type, alpha, sigmas[i] * alpha)
+        row = (1.0, p, q, slope, gain * (1 + back / 2), -gain * back / 2, 0.0, correction)
+        if i + 1 < steps and i not in scheduler.disable_corrector:
+            older, newer = _unic(-math.log(ratio), back)
+            correction = gain * newer
+            rows.append((*row, slope, gain * (1 + older * back - newer), -gain * older * back))
+        else:
+            correction = 0.0
+            rows.append((*row, *row[3:6]))
+    return rows
+
+
+def _unic(h: float, back: float) -> tuple[float, float]:
+    """Weights of the last and of the new difference of x0 in UniC-1 (`back` is 0) or UniC-2, with B(h) =
+    e^-h - 1; `back` is this step over the last one."""
+    if not back:
+        return 0.0, 0.5
+    b_1 = (math.expm1(-h) / -h - 1) / math.expm1(-h)
+    b_2 = 2 * ((math.expm1(-h) / -h - 1) / -h - 0.5) / math.expm1(-h)
+    r = -1 / back
+    older = (b_1 - b_2) / (1 - r)
+    return older, b_1 - older
+
+
 _ROWS: dict[str, Callable[[Any, int], list[_Row] | None]] = {
     "DDIMScheduler": _ddim,
     "EulerDiscreteScheduler": _euler,
@@ -160,4 +210,5 @@ _ROWS: dict[str, Callable[[Any, int], list[_Row] | None]] = {
     "FlowMatchEulerDiscreteScheduler": _flow_euler,
     "DPMSolverMultistepScheduler": _dpmpp,
     "LCMScheduler": _lcm,
+    "UniPCMultistepScheduler": _unipc,
 }

@@ -10,6 +10,7 @@ import torch
 from gpu_worker.outcomes import caught
 from gpu_worker.stepping.adapters import Adapters
 from gpu_worker.stepping.batch import Layouts, denoise
+from gpu_worker.stepping.plans import COLUMNS
 from gpu_worker.stepping.trajectory import Trajectory
 from gpu_worker.stepping.twins import Twins
 
@@ -43,8 +44,8 @@ def column(table: torch.Tensor, index: int) -> torch.Tensor:
 
 
 def _coefficients(trajectories: Sequence[Trajectory]) -> torch.Tensor:
-    """Per picture its timestep and its sampler's seven numbers, (P, 8): all that changes, in one transfer."""
-    rows = torch.empty(sum(one.pictures for one in trajectories), 8)
+    """Per picture its timestep and its sampler's numbers, (P, 1 + COLUMNS): all that changes, in one go."""
+    rows = torch.empty(sum(one.pictures for one in trajectories), 1 + COLUMNS)
     start = 0
     for one in trajectories:
         part = rows[start : start + one.pictures]
@@ -55,7 +56,7 @@ def _coefficients(trajectories: Sequence[Trajectory]) -> torch.Tensor:
 
 
 # A sampler without a plan scales its own input; the other columns are not read.
-_NO_PLAN = torch.tensor([1.0, 0, 0, 0, 0, 0, 0])
+_NO_PLAN = torch.tensor([1.0, *[0.0] * (COLUMNS - 1)])
 
 
 def _scaled(one: Trajectory) -> torch.Tensor:
@@ -94,17 +95,25 @@ def advance_together(
     differently for its place in the batch."""
     latents = torch.cat([one.latents for one in trajectories])
     history = torch.cat([one.history for one in trajectories])
+    correcting = any(one.plan is not None and one.plan.corrects for one in trajectories)
     expected = column(table, 2) * latents + column(table, 3) * predictions
-    latents = column(table, 4) * latents + column(table, 5) * expected + column(table, 6) * history
+    corrected = latents
+    if correcting:
+        corrected = torch.cat([one.base for one in trajectories]) + column(table, 8) * expected
+    latents = column(table, 4) * corrected + column(table, 5) * expected + column(table, 6) * history
     if any(_is_noisy(one) for one in trajectories):
         noise = torch.cat(
             [one.noise() if _is_noisy(one) else torch.zeros_like(one.latents) for one in trajectories]
         )
         latents = latents + column(table, 7) * noise
+    base = latents
+    if correcting:
+        base = column(table, 9) * corrected + column(table, 10) * expected + column(table, 11) * history
     start = 0
     for one in trajectories:
         own = slice(start, start + one.pictures)
         one.latents, one.history, start = latents[own], expected[own], own.stop
+        one.base = base[own] if one.plan is not None and one.plan.corrects else one.latents
 
 
 def _is_noisy(one: Trajectory) -> bool:

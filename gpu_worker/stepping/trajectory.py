@@ -31,7 +31,8 @@ class Trajectory:
 
     `latents` are (n, C, h, w) in fp32, one row per picture; `timesteps` stay on the CPU and begin at
     `scheduler`'s index `begin`; with a `plan` the scheduler itself is not stepped. `history` is the last x0
-    that a plan of two steps looks back on. With a `failure` it cannot go on: its scheduler raised halfway.
+    that a plan of two steps looks back on, `base` what a plan's corrector starts from. With a `failure` it
+    cannot go on: its scheduler raised halfway.
     """
 
     family: Family
@@ -47,9 +48,11 @@ class Trajectory:
     done: int = 0
     failure: Exception | None = None
     history: torch.Tensor = field(init=False)
+    base: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.history = torch.zeros_like(self.latents)
+        self.base = self.latents
 
     @property
     def steps(self) -> int:

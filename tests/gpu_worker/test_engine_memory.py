@@ -21,6 +21,7 @@ from gpu_worker.errors import (
 from gpu_worker.memory.transfers import PlainTransfer
 from gpu_worker.pipelines import load
 from gpu_worker.request import ModelSource
+from gpu_worker.stepping import plans
 from tests.gpu_worker.harness import WAIT, Faults, MakeRequest, failure, occupy, pixels
 
 hub: Any = diffusers  # whose calls are not typed
@@ -248,6 +249,7 @@ def test_a_scheduler_that_raises_stops_its_own_request_only(
     def step(*arguments: Any, **named: Any) -> None:
         raise ArithmeticError("no further")
 
+    monkeypatch.delitem(plans._ROWS, "UniPCMultistepScheduler")  # as any sampler that no table describes
     monkeypatch.setattr(hub.UniPCMultistepScheduler, "step", step)
     gate, running = occupy(engine, make_request(id="running", scheduler="ddim", steps=5))
     bad = engine.submit(make_request(id="bad", scheduler="unipc"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gpu_worker.bench import __main__ as command
-from gpu_worker.bench import arrivals, cold, first_step, paused, queues, random_models, switching
+from gpu_worker.bench import arrivals, cold, first_step, gains, paused, queues, random_models, switching
 from gpu_worker.bench.busy import covered
 from gpu_worker.bench.clockwork import Costs, Step
 from gpu_worker.bench.efficiency import measure, report
@@ -84,6 +84,11 @@ def test_switches(subject: Subject, tmp_path: Path, capsys: Printed) -> None:
 def test_cold_start(subject: Subject, capsys: Printed) -> None:
     cold.report(subject, SIZE, 1, 1)
     assert "first picture" in capsys.readouterr().out
+
+
+def test_gains_are_told_against_the_plain_model(subject: Subject, capsys: Printed) -> None:
+    gains.report(subject, SIZE, seconds=0.001, compiled=False)
+    assert "| channels_last |" in capsys.readouterr().out
 
 
 def test_a_paused_request_holds_latents_and_prompts(subject: Subject, capsys: Printed) -> None:

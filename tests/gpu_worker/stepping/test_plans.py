@@ -1,5 +1,6 @@
 """Tables of coefficients against the schedulers they stand for."""
 
+import inspect
 from typing import Any
 
 import diffusers
@@ -16,7 +17,7 @@ OWN = {
     "epsilon": {**SD15, "timestep_spacing": "leading"},
     "v": {**SD15, "prediction_type": "v_prediction", "timestep_spacing": "trailing"},
 }
-PLANNED = ("ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "lcm")
+PLANNED = ("ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "lcm", "unipc")
 
 
 def denoiser(latents: torch.Tensor) -> torch.Tensor:
@@ -29,7 +30,8 @@ def by_scheduler(scheduler: Any, latents: torch.Tensor, begin: int) -> torch.Ten
     scheduler.set_begin_index(begin) if hasattr(scheduler, "set_begin_index") else None
     for t in scheduler.timesteps[begin:]:
         out = denoiser(scheduler.scale_model_input(latents, t))
-        options = {} if "DDIM" in type(scheduler).__name__ else {"generator": generator}
+        draws = "generator" in inspect.signature(scheduler.step).parameters
+        options = {"generator": generator} if draws and "DDIM" not in type(scheduler).__name__ else {}
         latents = scheduler.step(out, t, latents, return_dict=False, **options)[0]
     return latents
 
@@ -38,10 +40,12 @@ def by_plan(scheduler: Any, latents: torch.Tensor, begin: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(5)
     made = plan(scheduler, begin)
     assert made is not None
-    history = torch.zeros_like(latents)
-    for scale, p, q, a, b, c, n in made.table.tolist():
+    base, history = latents, torch.zeros_like(latents)
+    for scale, p, q, a, b, c, n, k, d, e, g in made.table.tolist():
         expected = p * latents + q * denoiser(scale * latents)
-        latents = a * latents + b * expected + c * history
+        corrected = base + k * expected if made.corrects else latents
+        latents = a * corrected + b * expected + c * history
+        base = d * corrected + e * expected + g * history
         history = expected
         if n:
             latents = latents + n * torch.randn(latents.shape, generator=generator)
@@ -63,6 +67,14 @@ def test_same_end(name: str, own: str, steps: int, begin: int) -> None:
     assert torch.allclose(by_plan(scheduler, start, begin), expected, atol=5e-5, rtol=1e-5)
 
 
+def test_unipc_leaves_out_corrections_that_are_switched_off() -> None:
+    scheduler = hub.UniPCMultistepScheduler(**OWN["epsilon"], disable_corrector=[0, 4])
+    scheduler.set_timesteps(12)
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    ours = by_plan(scheduler, latents, 0)
+    assert torch.allclose(ours, by_scheduler(scheduler, latents, 0), atol=5e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_flow_matching(shift: float) -> None:
     scheduler = hub.FlowMatchEulerDiscreteScheduler(shift=shift)
@@ -78,7 +90,9 @@ def test_flow_matching(shift: float) -> None:
     ("kind", "settings"),
     [
         ("PNDMScheduler", {}),
-        ("UniPCMultistepScheduler", {}),
+        ("UniPCMultistepScheduler", {"solver_type": "bh1"}),
+        ("UniPCMultistepScheduler", {"solver_order": 3}),
+        ("UniPCMultistepScheduler", {"lower_order_final": False, "final_sigmas_type": "zero"}),
         ("DDIMScheduler", {"clip_sample": True}),
         ("DPMSolverMultistepScheduler", {"solver_order": 3}),
         ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
