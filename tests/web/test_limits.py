@@ -152,6 +152,19 @@ def test_the_seventh_generate_call_of_a_free_user_is_refused(
     assert client.post("/api/v1/generate", json=body, headers=mine).status_code == 422
 
 
+def test_a_repeated_call_counts_once(client: FlaskClient, bearer: Callable[[str], Headers]) -> None:
+    mine = bearer("ada@example.com")
+    body = {"prompt": "a red circle", "model": "tiny"}
+    answers = [
+        client.post("/api/v1/generate", json=body, headers=mine | {"Idempotency-Key": "once"})
+        for _ in range(8)
+    ]
+    assert [answer.status_code for answer in answers] == [202] * 8
+    assert len({answer.get_json()["job_id"] for answer in answers}) == 1
+    answer = client.post("/api/v1/generate", json=body, headers=mine)
+    assert (answer.status_code, answer.headers["RateLimit"]) == (202, '"generate";r=4;t=60')
+
+
 def test_what_is_not_well_formed_is_not_counted(
     client: FlaskClient, bearer: Callable[[str], Headers]
 ) -> None:

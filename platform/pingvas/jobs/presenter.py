@@ -47,7 +47,7 @@ def job_object(
         "parameters": job.parameters,
         "attempt": job.attempt,
         "position": place.position if place else None,
-        "eta_seconds": {"p50": place.wait.p50, "p90": place.wait.p90} if place else None,
+        "eta_seconds": {"p50": place.wait.p50, "p90": place.wait.p90} if place and place.wait else None,
         "progress": progress or _progress(job),
         "image_url": pictures_of_job[0]["url"] if pictures_of_job else None,
         "images": pictures_of_job,

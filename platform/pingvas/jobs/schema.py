@@ -170,7 +170,9 @@ class JobReply(Reply):
     position: int | None = Field(
         description="While it waits: its place in its tier, from 1. Exact near the front, later approximate."
     )
-    eta_seconds: WaitReply | None = Field(description="While it waits: how long until it starts, from now.")
+    eta_seconds: WaitReply | None = Field(
+        description="While it waits: how long until it starts, from now. Null while its tier is paused."
+    )
     progress: ProgressReply
     image_url: str | None
     images: list[JobImage]
@@ -208,7 +210,7 @@ class QueueReply(Reply):
     state: Literal["open", "paused", "draining"]
     waiting: int
     running: int
-    eta_seconds: WaitReply
+    eta_seconds: WaitReply = Field(description="Of a job that comes now; of a paused tier once it opens.")
 
 
 class QueuesReply(Reply):

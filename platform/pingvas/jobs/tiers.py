@@ -92,6 +92,11 @@ def known(tier: str) -> State:
     return _known.get()[Tier(tier)].state
 
 
+def known_paused() -> frozenset[str]:
+    """Return the paused tiers, as known a second ago at most."""
+    return frozenset(tier.value for tier, said in _known.get().items() if said.state is State.PAUSED)
+
+
 def check_open(tier: str) -> None:
     """See that a tier takes new jobs, as far as is known.
 

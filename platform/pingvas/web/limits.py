@@ -12,7 +12,7 @@ from flask import Flask, Response, current_app, g, request
 
 from pingvas import settings
 from pingvas.errors import TooMany
-from pingvas.web import windows
+from pingvas.web import idempotency, windows
 from pingvas.web.auth import Principal
 from pingvas.web.windows import Policy, Taken
 
@@ -98,7 +98,8 @@ def _refusal(place: Taken) -> TooMany:
 
 
 def _tell(response: Response) -> Response:
-    """Add the headers; an attempt to sign in that succeeded is none that somebody guesses with."""
+    """Add the headers. Not counted in the end: an attempt to sign in that succeeded is none that somebody
+    guesses with, and whoever repeats a call to be sure has had one answer, not two."""
     taken: list[Taken] = g.pop("limits", [])
     if taken and "RateLimit" not in response.headers:
         response.headers["RateLimit-Policy"] = ", ".join(
@@ -108,8 +109,9 @@ def _tell(response: Response) -> Response:
             f'"{it.policy.name}";r={it.remaining};t={it.reset}' for it in taken
         )
     good = response.status_code < 400 or g.get("forgiven", False)
+    replayed = idempotency.REPLAYED in response.headers
     for place in taken:
-        if place.policy.name == "sign-in" and good:
+        if replayed or (place.policy.name == "sign-in" and good):
             windows.give_back(place)
     return response
 

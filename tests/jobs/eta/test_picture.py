@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import text
 
 from pingvas import db, workers
-from pingvas.jobs import eta
+from pingvas.jobs import eta, presenter, tiers
 from pingvas.jobs.eta import calibration, picture, snapshots
 from pingvas.jobs.eta.picture import MARK_EVERY, Picture
 from pingvas.jobs.models import Job
+from pingvas.jobs.tiers import State
 from pingvas.workers import Worker
 from tests.jobs.eta import rows
 
@@ -101,7 +102,27 @@ def test_a_waiting_job_knows_its_place_and_others_do_not() -> None:
     assert {job_id: place.position for job_id, place in standing.items()} == dict(
         zip(mine, (4, 5), strict=True)
     )
-    assert standing[mine[0]].wait.p50 < standing[mine[1]].wait.p50
+    first, second = (standing[job_id].wait for job_id in mine)
+    assert first is not None
+    assert second is not None
+    assert first.p50 < second.p50
+
+
+def test_what_waits_in_a_paused_tier_delays_nobody_and_has_no_wait_itself() -> None:
+    ada, bob = rows.user("ada"), rows.user("bob")
+    rows.insert(ada, 10, status="completed", attempt=1, ran=2.0)
+    (mine,) = rows.insert(bob, 1, tier="enterprise")
+    rows.insert(ada, 10, tier="enterprise")
+    worker(1)
+    taken()
+    held_up = eta.estimate("free", TINY)
+    tiers.change("enterprise", State.PAUSED, by="test")
+    assert eta.estimate("free", TINY).p50 < 1 < held_up.p50
+    with db.transaction() as session:
+        job = session.get_one(Job, mine)
+        assert eta.of_jobs(session, [job]) == {mine: eta.Place(1, None)}
+        assert presenter.job_object(job, [], base_url="", place=eta.Place(1, None))["eta_seconds"] is None
+    assert eta.next_place_seconds(bob) == 60
 
 
 @pytest.mark.parametrize("waiting", [MARK_EVERY - 1, MARK_EVERY, 3 * MARK_EVERY + 7])

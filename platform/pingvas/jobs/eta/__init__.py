@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 from pingvas import clock, db, settings, workers
 from pingvas.billing import plans
 from pingvas.billing.plans import Tier
+from pingvas.jobs import tiers
 from pingvas.jobs.eta import places, prediction, snapshots
 from pingvas.jobs.eta.picture import UNKNOWN_SECONDS, Marks, Picture
-from pingvas.jobs.eta.prediction import Newcomer, Pool, Wait
+from pingvas.jobs.eta.prediction import Newcomer, Pool, TierLoad, Wait
 from pingvas.jobs.eta.service import Work
 from pingvas.jobs.models import Job, Status
 
@@ -38,12 +39,18 @@ __all__ = [
 ]
 
 
+_PAUSED_SECONDS = 60
+
+
 @dataclass(frozen=True)
 class Place:
-    """Where a waiting job stands: its position in its tier, counted from 1, and its wait from now on."""
+    """Where a waiting job stands: its position in its tier, counted from 1, and its wait from now on.
+
+    Of a paused tier nobody knows when it opens: there is no wait.
+    """
 
     position: int
-    wait: Wait
+    wait: Wait | None
 
 
 def estimate(tier: str, work: Work, own_ahead: int = 0) -> Wait:
@@ -103,8 +110,9 @@ def of_jobs(session: Session, jobs: Sequence[Job]) -> dict[UUID, Place]:
         return {}
     picture = snapshots.current.get()
     standings = places.count(session, picture, waiting[0].user_id, waiting)
+    paused = tiers.known_paused()
     return {
-        job.id: Place(standing.waiting + 1, _wait_of(picture, job, standing))
+        job.id: Place(standing.waiting + 1, None if job.tier in paused else _wait_of(picture, job, standing))
         for job, standing in zip(waiting, standings, strict=True)
     }
 
@@ -112,12 +120,15 @@ def of_jobs(session: Session, jobs: Sequence[Job]) -> dict[UUID, Place]:
 def next_place_seconds(user_id: UUID) -> int:
     """Return the whole seconds, at least one, until a user's first waiting job is likely to start.
 
-    That is when a full queue has room again.
+    That is when a full queue has room again. A minute while the tier is paused.
     """
     first = select(Job).where(Job.user_id == user_id, Job.status == "pending").order_by(Job.id).limit(1)
     with db.transaction() as session:
         job = session.scalars(first).first()
-        return 1 if job is None else max(1, math.ceil(of_jobs(session, [job])[job.id].wait.p50))
+        if job is None:
+            return 1
+        wait = of_jobs(session, [job])[job.id].wait
+        return _PAUSED_SECONDS if wait is None else max(1, math.ceil(wait.p50))
 
 
 def _wait_of(picture: Picture, job: Job, standing: places.Standing) -> Wait:
@@ -140,7 +151,10 @@ def _age(picture: Picture) -> float:
 
 
 def _predict(picture: Picture, job: Newcomer, family: str | None, age: float = 0.0) -> Wait:
-    wait = prediction.predict(picture.loads, _pool(picture, job.tier, family), job, age)
+    loads = picture.loads
+    for tier in tiers.known_paused() - {job.tier}:  # what runs there goes on, what waits takes no share
+        loads = {**loads, tier: TierLoad(running=loads[tier].running)}
+    wait = prediction.predict(loads, _pool(picture, job.tier, family), job, age)
     return Wait(round(wait.p50, 3), round(wait.p90, 3))
 
 
