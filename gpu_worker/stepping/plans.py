@@ -14,7 +14,7 @@ Euler and Euler ancestral: 2206.00364, algorithm 2 without churn; DPM++ 2M: 2211
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -23,7 +23,8 @@ import torch
 
 COLUMNS = 11
 
-_Row = tuple[float, ...]
+_Row = Sequence[float]
+_Rows = Sequence[_Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def _alpha_sigma(cumulative: torch.Tensor) -> tuple[float, float]:
     return math.sqrt(alpha_squared), math.sqrt(1 - alpha_squared)
 
 
-def _ddim(scheduler: Any, begin: int) -> list[_Row] | None:
+def _ddim(scheduler: Any, begin: int) -> _Rows | None:
     if not _known(scheduler):
         return None
     stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
@@ -86,7 +87,7 @@ def _ddim(scheduler: Any, begin: int) -> list[_Row] | None:
     return rows
 
 
-def _euler(scheduler: Any, begin: int, ancestral: bool = False) -> list[_Row] | None:
+def _euler(scheduler: Any, begin: int, ancestral: bool = False) -> _Rows | None:
     """Here x = x0 + sigma noise, and the denoiser sees x / sqrt(sigma² + 1)."""
     if not _known(scheduler):
         return None
@@ -105,11 +106,11 @@ def _euler(scheduler: Any, begin: int, ancestral: bool = False) -> list[_Row] | 
     return rows
 
 
-def _euler_ancestral(scheduler: Any, begin: int) -> list[_Row] | None:
+def _euler_ancestral(scheduler: Any, begin: int) -> _Rows | None:
     return _euler(scheduler, begin, ancestral=True)
 
 
-def _flow_euler(scheduler: Any, begin: int) -> list[_Row] | None:
+def _flow_euler(scheduler: Any, begin: int) -> _Rows | None:
     """Here x = (1 - sigma) x0 + sigma noise, and the denoiser predicts noise - x0."""
     rows = []
     sigmas = scheduler.sigmas.double().tolist()[begin:]
@@ -119,7 +120,7 @@ def _flow_euler(scheduler: Any, begin: int) -> list[_Row] | None:
     return rows
 
 
-def _dpmpp(scheduler: Any, begin: int) -> list[_Row] | None:
+def _dpmpp(scheduler: Any, begin: int) -> _Rows | None:
     config = scheduler.config
     solver = (config.algorithm_type, config.solver_type, config.use_flow_sigmas)
     if solver != ("dpmsolver++", "midpoint", False) or config.solver_order > 2 or not _known(scheduler):
@@ -143,7 +144,7 @@ def _dpmpp(scheduler: Any, begin: int) -> list[_Row] | None:
     return rows
 
 
-def _lcm(scheduler: Any, begin: int) -> list[_Row] | None:
+def _lcm(scheduler: Any, begin: int) -> _Rows | None:
     if not _known(scheduler):
         return None
     rows: list[_Row] = []
@@ -160,7 +161,7 @@ def _lcm(scheduler: Any, begin: int) -> list[_Row] | None:
     return rows
 
 
-def _unipc(scheduler: Any, begin: int) -> list[_Row] | None:
+def _unipc(scheduler: Any, begin: int) -> _Rows | None:
     """The corrector of a step needs nothing new but x0: the rest of it, u, is known a step before."""
     config = scheduler.config
     known = (config.predict_x0, config.solver_type, config.use_flow_sigmas, scheduler.solver_p)
@@ -203,7 +204,7 @@ def _unic(h: float, back: float) -> tuple[float, float]:
     return older, b_1 - older
 
 
-_ROWS: dict[str, Callable[[Any, int], list[_Row] | None]] = {
+_ROWS: dict[str, Callable[[Any, int], _Rows | None]] = {
     "DDIMScheduler": _ddim,
     "EulerDiscreteScheduler": _euler,
     "EulerAncestralDiscreteScheduler": _euler_ancestral,

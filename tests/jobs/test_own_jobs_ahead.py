@@ -35,6 +35,7 @@ def expected(job: Accepted) -> float:
 def told(user_id: UUID, job: Accepted) -> float:
     place = finding.one(user_id, job.job_id).place
     assert place is not None
+    assert place.wait is not None
     return place.wait.p50
 
 
