@@ -173,6 +173,7 @@ def test_the_next_sign_in_is_the_same_account_even_under_another_address(
     status, again = sign_in(browser, person(email="moved@example.com", verified=False))
     assert (status, again["user"]["id"], again["user"]["email"]) == (200, first, EMAIL)
     assert count("users") == count("identities") == 1
+    assert count("mails") == 0
 
 
 def test_the_request_carries_state_nonce_and_pkce(browser: Browser) -> None:
@@ -182,7 +183,9 @@ def test_the_request_carries_state_nonce_and_pkce(browser: Browser) -> None:
     assert asked["redirect_uri"] == ["http://localhost/api/v1/oauth/google/callback"]
 
 
-def test_a_verified_account_is_linked(browser: Browser, person: Callable[..., str]) -> None:
+def test_a_verified_account_is_linked_and_its_owner_told(
+    browser: Browser, person: Callable[..., str]
+) -> None:
     account = (
         browser.client.post("/api/v1/auth/register", json={"email": EMAIL, "password": PASSWORD}).json or {}
     )
@@ -190,7 +193,8 @@ def test_a_verified_account_is_linked(browser: Browser, person: Callable[..., st
         session.execute(text("UPDATE users SET email_verified_at = now()"))
     status, answer = sign_in(browser, person())
     assert (status, answer["user"]["id"]) == (200, account["user"]["id"])
-    assert count("users") == 1
+    assert sign_in(browser, person())[0] == 200
+    assert count("users") == count("mails WHERE template = 'provider-linked'") == 1
 
 
 def test_an_account_that_a_squatter_opened_is_not_linked(

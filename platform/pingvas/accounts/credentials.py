@@ -6,8 +6,8 @@ from sqlalchemy import func, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from pingvas import clock, db, mail
-from pingvas.accounts import login, one_time, passwords, tokens, users
+from pingvas import clock, db
+from pingvas.accounts import login, notices, one_time, passwords, tokens, users
 from pingvas.accounts.models import ApiKey, User
 from pingvas.accounts.register import check_password, normal_email
 from pingvas.errors import EmailTaken, Forbidden, InvalidCredentials, InvalidToken
@@ -32,7 +32,7 @@ def verify_email(token: str, *, sign_in: UUID | None = None) -> User:
 
 
 def _move(session: Session, user: User, email: str, sign_in: UUID | None) -> None:
-    old = user.email
+    notices.tell(session, user, "email-changed", new_email=email)  # to the address that it has now
     try:
         with session.begin_nested():
             session.execute(update(User).where(User.id == user.id).values(email=email))
@@ -43,8 +43,6 @@ def _move(session: Session, user: User, email: str, sign_in: UUID | None) -> Non
     session.refresh(user)
     one_time.end_all(session, user)
     tokens.end_all(session, user.id, but=sign_in)
-    values = {"new_email": email}
-    mail.send(session, "email-changed", to=old, language=user.language, values=values, user_id=user.id)
 
 
 def request_email(user_id: UUID, password: str, email: str) -> None:
@@ -130,7 +128,7 @@ def _set(session: Session, user: User, hashed: str, *, but: UUID | None = None) 
     user.password_hash = hashed
     one_time.end_all(session, user)
     tokens.end_all(session, user.id, but=but)
-    mail.send(session, "password-changed", to=user.email, language=user.language, user_id=user.id)
+    notices.tell(session, user, "password-changed")
 
 
 def _locked(session: Session, user_id: UUID) -> User:

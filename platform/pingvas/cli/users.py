@@ -5,7 +5,7 @@ import secrets
 import click
 
 from pingvas import db
-from pingvas.accounts import second_factor, tokens, users
+from pingvas.accounts import notices, second_factor, tokens, users
 from pingvas.accounts.models import ROLES, TIERS, User
 from pingvas.accounts.register import register
 from pingvas.admin import members
@@ -85,6 +85,7 @@ def reset_second_factor(email: str) -> None:
         if not second_factor.remove(session, user.id):
             raise CommandError(f"{user.email} has no second factor.")
         tokens.end_all(session, user.id)
+        notices.tell(session, user, "second-factor-reset")
         write_down("users.reset-second-factor", f"user:{user.id}", second_factor=False)
     console.done(f"{user.email} has no second factor now")
 

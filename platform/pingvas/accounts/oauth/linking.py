@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pingvas import clock, db
-from pingvas.accounts import doors, users
+from pingvas.accounts import doors, notices, users
 from pingvas.accounts.models import Identity, User
 from pingvas.accounts.oauth.person import Person
 from pingvas.accounts.register import normal_email, open_account
@@ -32,6 +32,7 @@ def account_of(person: Person, language: str) -> User:
             raise EmailNotVerified(f"Verify your e-mail address at {name}, then sign in again")
         email = normal_email(person.email)
         user = users.by_email(session, email)
+        known = user is not None
         if user is None:
             user = open_account(
                 User(
@@ -44,6 +45,8 @@ def account_of(person: Person, language: str) -> User:
                 )
             )
         _link(session, user, person, email)
+        if known:
+            notices.tell(session, user, "provider-linked", provider=person.provider.capitalize())
         return user
 
 

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from pingvas import db, ids
-from pingvas.accounts import keys
+from pingvas.accounts import keys, notices, users
 from pingvas.accounts.models import ApiKey
 from pingvas.accounts.views.blueprint import bp
 from pingvas.errors import SecondFactorRequired
@@ -78,6 +79,7 @@ def create_key(body: KeyBody) -> Answer:
     _check_scopes(body.scopes)
     with db.transaction() as session:
         row, key = keys.create(session, auth.current().id, body.name, body.scopes, body.expires_at)
+        _tell(session, row)
     return _shown(row, key)
 
 
@@ -89,6 +91,7 @@ def rotate_key(key_id: str, body: RotateBody) -> Answer:
         old = keys.find(session, auth.current().id, ids.parse(key_id))
         _check_scopes(old.scopes)
         row, key = keys.rotate(session, old, timedelta(seconds=body.grace_seconds))
+        _tell(session, row)
     return _shown(row, key)
 
 
@@ -103,6 +106,12 @@ def delete_key(key_id: str) -> None:
 def _check_scopes(scopes: Sequence[str]) -> None:
     if "admin" in scopes:
         auth.check_role(auth.current(), "admin")
+
+
+def _tell(session: Session, row: ApiKey) -> None:
+    """Mail the owner; a name is one line there, whatever it holds."""
+    told = {"name": " ".join(row.name.split()), "prefix": row.prefix, "scopes": ", ".join(row.scopes)}
+    notices.tell(session, users.get(session, row.user_id), "api-key-made", **told)
 
 
 def _shown(row: ApiKey, key: str) -> Answer:

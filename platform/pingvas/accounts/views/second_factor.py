@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from pydantic import ConfigDict, Field, SecretStr
 
-from pingvas import clock, db, mail
-from pingvas.accounts import credentials, login, second_factor, sign_ins, tokens, users
+from pingvas import clock, db
+from pingvas.accounts import credentials, login, notices, second_factor, sign_ins, tokens, users
 from pingvas.accounts.models import SignInRow
 from pingvas.accounts.second_factor import Proof
 from pingvas.accounts.views.blueprint import SignInReply, bp, origin, with_session
@@ -115,6 +115,7 @@ def renew_codes(body: CodeBody) -> CodesReply:
     principal = auth.current()
     _prove(principal, body.totp, None)
     with db.transaction() as session:
+        notices.tell(session, users.get(session, principal.id), "recovery-codes-changed")
         return CodesReply(recovery_codes=second_factor.renew_recovery_codes(session, principal.id))
 
 
@@ -191,12 +192,4 @@ def _needed(totp: SecretStr | None, recovery_code: SecretStr | None) -> Proof:
 
 def _tell(principal: Principal, *, enabled: bool) -> None:
     with db.transaction() as session:
-        user = users.get(session, principal.id)
-        mail.send(
-            session,
-            "second-factor-changed",
-            to=user.email,
-            language=user.language,
-            values={"enabled": enabled},
-            user_id=user.id,
-        )
+        notices.tell(session, users.get(session, principal.id), "second-factor-changed", enabled=enabled)
