@@ -123,20 +123,44 @@ def test_a_hundred_parallel_holds_with_credits_for_ten_give_ten(user_id: UUID) -
     assert books_are_right()
 
 
-def test_the_database_itself_refuses_entries_that_do_not_balance(user_id: UUID) -> None:
-    def post_one_leg() -> None:
-        with db.transaction() as session:
-            transaction = session.scalars(text("SELECT id FROM ledger_transactions LIMIT 1")).one()
-            leg = {
-                "transaction_id": transaction,
-                "user_id": None,
-                "account": Account.GRANTS.value,
-                "amount": 1,
-            }
-            session.execute(insert(LedgerEntry).values([leg]))
+def post_legs(transaction: UUID, *legs: tuple[UUID | None, Account, int]) -> None:
+    rows = [
+        {"transaction_id": transaction, "user_id": payer, "account": account.value, "amount": amount}
+        for payer, account, amount in legs
+    ]
+    with db.transaction() as session:
+        session.execute(insert(LedgerEntry).values(rows))
 
+
+@pytest.fixture
+def transaction(user_id: UUID) -> UUID:
+    with db.transaction() as session:
+        return session.scalars(text("SELECT id FROM ledger_transactions")).one()
+
+
+def test_the_database_itself_refuses_entries_that_do_not_balance(transaction: UUID) -> None:
     with pytest.raises(DatabaseError, match="sum to zero"):
-        post_one_leg()
+        post_legs(transaction, (None, Account.REVENUE, 1))
+
+
+def test_the_database_itself_refuses_entries_of_no_transaction(user_id: UUID) -> None:
+    for payer in (user_id, None):
+        account = Account.HELD if payer else Account.GRANTS
+        with pytest.raises(DatabaseError, match="needs its transaction"):
+            post_legs(ids.new(), (payer, account, 1), (None, Account.REVENUE, -1))
+
+
+def test_the_database_itself_refuses_entries_of_somebody_else(transaction: UUID) -> None:
+    other = register("other@example.com", "correct horse battery").id
+    for stranger in (other, ids.new()):
+        with pytest.raises(DatabaseError, match="is of its user"):
+            post_legs(transaction, (stranger, Account.HELD, 1), (None, Account.REVENUE, -1))
+    assert books_are_right()
+
+
+def test_a_transaction_moves_an_account_once(user_id: UUID, transaction: UUID) -> None:
+    with pytest.raises(DatabaseError, match="pk_ledger_entries"):
+        post_legs(transaction, (user_id, Account.MONTHLY, 1), (None, Account.REVENUE, -1))
 
 
 @pytest.mark.parametrize("statement", ["UPDATE {} SET amount = 1", "DELETE FROM {}"])

@@ -98,6 +98,22 @@ def test_the_statement_counts_months_as_python_does(time: Clock, day: str) -> No
             assert session.scalar(keys, {"key": wallets.month_key(user_id, month.start)}) == 1
 
 
+@pytest.mark.parametrize("key", ["{}", "{}:expiry"])
+def test_a_month_that_was_given_is_not_given_again_and_stops_nobody(
+    time: Clock, books: Books, key: str
+) -> None:
+    other = Books(register("other@example.com", "correct horse battery").id)
+    begins = START.replace(month=2, day=28)
+    ledger.grant(other.user_id, 7, business_key=key.format(wallets.month_key(other.user_id, begins)))
+    settle(hold(other.user_id, 60), 60)
+    time.to(begins)
+    assert resets.run(chunk=1) == 2
+    assert books.lines[-2:] == [("expiry", -100), ("monthly_allocation", 100)]
+    assert other.balances == (40, 7, 0)
+    assert other.wallet.resets_at == books.wallet.resets_at == START.replace(month=3)
+    assert books.problems() == {}
+
+
 def test_a_user_whose_wallet_is_busy_is_left_for_the_next_round(time: Clock, books: Books) -> None:
     other = Books(register("other@example.com", "correct horse battery").id)
     time.forward(days=28)

@@ -1,23 +1,30 @@
 """Putting a mail into the outbox."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from pingvas import db, ids
 from pingvas.mail import templates
 from pingvas.mail.delivery import PREPARE
-from pingvas.mail.models import Mail
 from pingvas.mail.port import Language
+from pingvas.mail.templates import LANGUAGES
 
 AFTER_SEND: list[Callable[[], object]] = []
 """Called after the commit of each new mail, to have it delivered now and not at the next sweep."""
 
-_BATCH = 1_000  # rows of a statement
+# One parameter, however many there are; the times are the database's, since hosts compare them.
+_INSERT = text("""
+    INSERT INTO mails
+        (id, user_id, recipient, language, template, "values", key, attempts, created_at, send_after)
+    SELECT letter.*, 0, clock_timestamp(), clock_timestamp()
+    FROM jsonb_to_recordset(CAST(:letters AS jsonb)) AS letter (
+        id uuid, user_id uuid, recipient text, language text, template text, "values" jsonb, key text)
+    ON CONFLICT DO NOTHING""")
 
 
 def send(
@@ -64,33 +71,26 @@ def send_all(session: Session, template: str, letters: Sequence[Letter]) -> None
     if not letters:
         return
     session.flush()  # the accounts that the rows belong to may be new
-    added = 0
-    for batch in range(0, len(letters), _BATCH):
-        rows = [_row(template, letter) for letter in letters[batch : batch + _BATCH]]
-        result = session.execute(insert(Mail).values(rows).on_conflict_do_nothing())
-        added += result.rowcount  # type: ignore[attr-defined]
-    if added:
+    needed = {spoken: templates.names_in(template, spoken) - _made_later(template) for spoken in LANGUAGES}
+    rows = [_row(template, letter, needed) for letter in letters]
+    result = session.execute(_INSERT, {"letters": json.dumps(rows)})
+    if result.rowcount:  # type: ignore[attr-defined]
         for hook in AFTER_SEND:
             db.after_commit(hook)
 
 
-def _row(template: str, letter: Letter) -> dict[str, object]:
+def _row(template: str, letter: Letter, needed: Mapping[Language, frozenset[str]]) -> dict[str, object]:
     spoken: Language = "ko" if letter.language == "ko" else "en"
-    given = dict(letter.values)
-    if missing := templates.names_in(template, spoken) - given.keys() - _made_later(template):
+    if missing := needed[spoken] - letter.values.keys():
         raise ValueError(f"{template}: without a value: {', '.join(sorted(missing))}")
     return {
-        "id": ids.new(),
-        "user_id": letter.user_id,
+        "id": str(ids.new()),
+        "user_id": str(letter.user_id) if letter.user_id else None,
         "recipient": letter.to,
         "language": spoken,
         "template": template,
-        "values": given,
+        "values": letter.values,
         "key": letter.key,
-        "attempts": 0,
-        # The database's, since hosts compare them.
-        "created_at": func.clock_timestamp(),
-        "send_after": func.clock_timestamp(),
     }
 
 

@@ -14,7 +14,10 @@ CHUNK: Final = 20_000
 
 # One statement does a chunk: what is left of a month expires, the plan's credits are given.
 # Whatever number of months was missed, there is one grant, for the month that `now` is in (`months.month`).
-# A wallet that somebody has locked is left for the next round. Keys are those of `wallets.month_key`.
+# A wallet that somebody has locked is left for the next round. Keys are those of `wallets.month_key`. A month
+# that the ledger has begun already, as after a wallet was set back by hand, is not begun again: no credits
+# move, and only the next month's day is set.
+# What is worked out is materialized, to be worked out once, and sorted, since indexes fill faster in order.
 _CHUNK = text(
     """
     WITH due AS MATERIALIZED (
@@ -26,40 +29,50 @@ _CHUNK = text(
         JOIN users ON users.id = w.user_id
         JOIN unnest(CAST(:tiers AS text[]), CAST(:credits AS bigint[])) AS plan (tier, credits)
             ON plan.tier = users.tier
-    ), counted AS (
-        SELECT *, greatest(0, (extract(year FROM today) - extract(year FROM anchor)) * 12
-                              + extract(month FROM today) - extract(month FROM anchor))::int AS months
+        ORDER BY w.user_id
+    ), counted AS MATERIALIZED (
+        SELECT *, greatest(0, (date_part('year', today) - date_part('year', anchor)) * 12
+                              + date_part('month', today) - date_part('month', anchor))::int AS months
         FROM due, (SELECT CAST(:now AS timestamptz) AT TIME ZONE 'UTC') AS clock (today)
-    ), begun AS (
+    ), begun AS MATERIALIZED (
         SELECT *, months - (months > 0 AND anchor + make_interval(months => months) > today)::int AS number
         FROM counted
-    ), work AS MATERIALIZED (
+    ), dated AS MATERIALIZED (
         SELECT user_id, monthly, purchased, credits,
-               anchor + make_interval(months => number) AS starts,
                (anchor + make_interval(months => number + 1)) AT TIME ZONE 'UTC' AS next,
-               uuidv7() AS expiry, uuidv7() AS allocation
+               to_char(anchor + make_interval(months => number), 'YYYY-MM-DD"T"HH24|MI') AS start
         FROM begun
+    ), named AS MATERIALIZED (
+        SELECT *, format('reset|%s|%s', user_id, start) AS key,
+               format('reset|%s|%s|expiry', user_id, start) AS key_of_expiry
+        FROM dated
+    ), work AS MATERIALIZED (
+        SELECT *, uuidv7() AS expiry, uuidv7() AS allocation,
+               (SELECT true FROM ledger_transactions AS t WHERE t.business_key = key) IS NULL
+               AND (SELECT true FROM ledger_transactions AS t WHERE t.business_key = key_of_expiry) IS NULL
+               AS new
+        FROM named
     ), reset AS (
-        UPDATE wallets SET monthly = work.credits, allocated = work.credits, last_reset_at = :now,
-                           resets_at = work.next
+        UPDATE wallets SET monthly = CASE WHEN new THEN work.credits ELSE wallets.monthly END,
+                           allocated = CASE WHEN new THEN work.credits ELSE wallets.allocated END,
+                           last_reset_at = :now, resets_at = work.next
         FROM work WHERE wallets.user_id = work.user_id
     ), lines AS (
         INSERT INTO ledger_transactions
             (id, business_key, type, user_id, amount, balance_after, description, created_at)
-        SELECT expiry, format('reset|%s|%s|expiry', user_id, to_char(starts, 'YYYY-MM-DD"T"HH24|MI')),
-               'expiry', user_id, -monthly, purchased, 'Monthly credits expired', :now
-        FROM work WHERE monthly > 0
+        SELECT expiry, key_of_expiry, 'expiry', user_id, -monthly, purchased, 'Monthly credits expired', :now
+        FROM work WHERE monthly > 0 AND new
         UNION ALL
-        SELECT allocation, format('reset|%s|%s', user_id, to_char(starts, 'YYYY-MM-DD"T"HH24|MI')),
-               'monthly_allocation', user_id, credits, purchased + credits, 'Credits of the month', :now
-        FROM work WHERE credits > 0
+        SELECT allocation, key, 'monthly_allocation', user_id, credits, purchased + credits,
+               'Credits of the month', :now
+        FROM work WHERE credits > 0 AND new
     ), legs AS (
         INSERT INTO ledger_entries (transaction_id, user_id, account, amount)
         SELECT leg.* FROM work, LATERAL (VALUES
             (expiry, user_id, 'monthly', -monthly), (expiry, NULL, 'grants', monthly),
             (allocation, user_id, 'monthly', credits), (allocation, NULL, 'grants', -credits)
         ) AS leg (transaction_id, user_id, account, amount)
-        WHERE leg.amount <> 0
+        WHERE leg.amount <> 0 AND new
     )
     SELECT count(*) FROM work""".replace("|", r"\:")
 )
