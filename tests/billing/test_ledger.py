@@ -1,12 +1,11 @@
-"""The ledger on a real database: sums, bounds, once-only, races."""
+"""The ledger on a real database: sums, bounds, once-only."""
 
-from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DatabaseError
 
 from pingvas import db, ids
@@ -15,6 +14,7 @@ from pingvas.billing import ledger, reconcile, wallets
 from pingvas.billing.ledger import Account
 from pingvas.billing.models import LedgerEntry, LedgerTransaction
 from pingvas.errors import InsufficientCredits, Invalid
+from tests.billing.holds import hold, settle
 
 pytestmark = pytest.mark.usefixtures("clean_db")
 
@@ -30,23 +30,9 @@ def balances(user_id: UUID) -> tuple[int, int, int]:
         return wallet.monthly, wallet.purchased, wallet.held
 
 
-def hold(user_id: UUID, quote: int, *, metered: bool = False) -> UUID:
-    job_id = ids.new()
-    with db.transaction() as session:
-        ledger.hold(session, user_id, job_id, quote, metered=metered)
-    return job_id
-
-
-def settle(job_id: UUID, cost: int) -> int:
-    with db.transaction() as session:
-        return ledger.settle(session, job_id, cost)
-
-
 def books_are_right() -> bool:
     with db.transaction() as session:
-        found = reconcile.problems(session)
-    # These tests hold without a job's row.
-    return not {name: lines for name, lines in found.items() if "job" not in name}
+        return not reconcile.problems(session)
 
 
 def test_registration_grants_the_free_plan_its_credits(user_id: UUID) -> None:
@@ -108,21 +94,6 @@ def test_a_grant_beyond_reason_is_refused(user_id: UUID, amount: int) -> None:
         ledger.grant(user_id, amount, business_key="gift:1")
 
 
-def test_a_hundred_parallel_holds_with_credits_for_ten_give_ten(user_id: UUID) -> None:
-    def attempt(_: int) -> bool:
-        try:
-            hold(user_id, 10)
-        except InsufficientCredits:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as pool:
-        accepted = sum(pool.map(attempt, range(100)))
-    assert accepted == 10
-    assert balances(user_id) == (0, 0, 100)
-    assert books_are_right()
-
-
 def post_legs(transaction: UUID, *legs: tuple[UUID | None, Account, int]) -> None:
     rows = [
         {"transaction_id": transaction, "user_id": payer, "account": account.value, "amount": amount}
@@ -135,7 +106,7 @@ def post_legs(transaction: UUID, *legs: tuple[UUID | None, Account, int]) -> Non
 @pytest.fixture
 def transaction(user_id: UUID) -> UUID:
     with db.transaction() as session:
-        return session.scalars(text("SELECT id FROM ledger_transactions")).one()
+        return session.scalars(select(LedgerTransaction.id)).one()
 
 
 def test_the_database_itself_refuses_entries_that_do_not_balance(transaction: UUID) -> None:

@@ -11,8 +11,8 @@ from pingvas.billing import resets
 from pingvas.mail import templates
 from pingvas.mail.models import Mail
 from tests.billing.conftest import START, Books, Clock, deliver
+from tests.billing.holds import hold
 from tests.billing.lemonsqueezy.shapes import payment, subscription
-from tests.billing.test_resets import hold
 
 pytestmark = pytest.mark.usefixtures("shop", "time")
 

@@ -2,30 +2,18 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from uuid import UUID
 
 import pytest
 from sqlalchemy import text, update
 
-from pingvas import db, ids
+from pingvas import db
 from pingvas.accounts.register import register
 from pingvas.billing import ledger, months, resets, wallets
 from pingvas.billing.models import Wallet
 from tests.billing.conftest import START, Books, Clock
+from tests.billing.holds import hold, settle
 
 pytestmark = pytest.mark.usefixtures("clean_db")
-
-
-def hold(user_id: UUID, quote: int) -> UUID:
-    job_id = ids.new()
-    with db.transaction() as session:
-        ledger.hold(session, user_id, job_id, quote)
-    return job_id
-
-
-def settle(job_id: UUID, cost: int) -> None:
-    with db.transaction() as session:
-        ledger.settle(session, job_id, cost)
 
 
 def test_nothing_is_due_before_its_day(time: Clock, books: Books) -> None:
@@ -123,12 +111,3 @@ def test_a_user_whose_wallet_is_busy_is_left_for_the_next_round(time: Clock, boo
     assert books.wallet.resets_at > time.now
     assert resets.run() == 1
     assert other.wallet.resets_at > time.now
-
-
-def test_two_at_once_reset_everybody_once(time: Clock) -> None:
-    people = [Books(register(f"u{i}@example.com", "correct horse battery").id) for i in range(40)]
-    time.forward(days=28)
-    with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(lambda _: resets.run(chunk=3), range(4))) == len(people)
-    assert all(books.balances == (100, 0, 0) for books in people)
-    assert people[0].problems() == {}

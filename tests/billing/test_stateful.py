@@ -16,11 +16,12 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select, text
 
-from pingvas import clock, db, ids
+from pingvas import clock, db
 from pingvas.accounts.register import register
-from pingvas.billing import ledger, plans, resets
+from pingvas.billing import plans, resets
 from pingvas.billing.models import Hold
 from pingvas.errors import InsufficientCredits
+from tests.billing import holds
 from tests.billing.conftest import START, Books, deliver
 from tests.billing.lemonsqueezy.shapes import order, payment, subscription
 
@@ -47,10 +48,9 @@ class Money(RuleBasedStateMachine):
 
     @rule(amount=st.integers(1, 3_000))
     def hold(self, amount: int) -> None:
-        job, wallet = ids.new(), self.books.wallet
+        wallet = self.books.wallet
         try:
-            with db.transaction() as session:
-                ledger.hold(session, self.user_id, job, amount)
+            job = holds.hold(self.user_id, amount)
         except InsufficientCredits:
             assert amount > wallet.monthly + wallet.purchased
         else:
@@ -63,8 +63,8 @@ class Money(RuleBasedStateMachine):
         job = self.jobs.pop(data.draw(st.integers(0, len(self.jobs) - 1)))
         with db.transaction() as session:
             quote = session.get_one(Hold, job).quote
-            charged = ledger.settle(session, job, cost)
-            assert charged == min(cost, quote) == ledger.settle(session, job, 1)
+        charged = holds.settle(job, cost)
+        assert charged == min(cost, quote) == holds.settle(job, 1)
         self.spent += charged
 
     @rule(days=st.integers(1, 40))

@@ -8,10 +8,11 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import text
 
-from pingvas import db, ids
+from pingvas import db
 from pingvas.accounts.register import register
 from pingvas.billing import ledger
 from pingvas.cli.billing import group
+from tests.billing.holds import hold, settle
 
 pytestmark = pytest.mark.usefixtures("clean_db")
 MONTH = f"{datetime.now(UTC):%Y-%m}"
@@ -30,7 +31,10 @@ def test_books_that_are_right_and_books_that_are_not() -> None:
     assert run("reconcile")[0] == 1
     with db.transaction() as session:
         session.execute(text("UPDATE wallets SET purchased = 0"))
-        ledger.hold(session, user.id, ids.new(), 10)
+    job = hold(user.id, 10)
+    assert run("reconcile")[0] == 0
+    with db.transaction() as session:
+        session.execute(text("DELETE FROM jobs WHERE id = :job"), {"job": job})
     assert run("reconcile")[0] == 1
 
 
@@ -54,10 +58,7 @@ def test_a_statement_is_csv_that_no_spreadsheet_takes_for_formulas() -> None:
 def test_contracts_are_told_by_what_they_used() -> None:
     user = register("big@example.com", "correct horse battery", tier="enterprise")
     for cost in (7, 5):
-        job = ids.new()
-        with db.transaction() as session:
-            ledger.hold(session, user.id, job, 100, metered=True)
-            ledger.settle(session, job, cost)
+        settle(hold(user.id, 100, metered=True), cost)
     status, out = run("usage", "--month", MONTH)
     assert status == 0
     assert list(csv.reader(io.StringIO(out)))[1:] == [[str(user.id), "big@example.com", "2", "12"]]

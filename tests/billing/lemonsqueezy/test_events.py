@@ -16,6 +16,7 @@ from pingvas.billing.lemonsqueezy import inbox
 from pingvas.billing.lemonsqueezy.models import WebhookEvent
 from pingvas.billing.subscriptions.models import Purchase
 from tests.billing.conftest import START, Books, Clock, deliver, event
+from tests.billing.holds import hold, settle
 from tests.billing.lemonsqueezy.shapes import at, order, payment, subscription
 
 pytestmark = pytest.mark.usefixtures("shop", "time")
@@ -128,10 +129,7 @@ def test_the_third_failed_payment_in_a_row_ends_the_plan_and_one_that_succeeds_b
 def test_a_purchase_is_kept_for_ever_and_a_refund_takes_back_what_is_left(books: Books) -> None:
     deliver(order("created", books.user_id))
     assert books.balances == (100, 1_000, 0)
-    with db.transaction() as session:
-        job = UUID(int=1)
-        ledger.hold(session, books.user_id, job, 900)
-        ledger.settle(session, job, 900)
+    settle(hold(books.user_id, 900), 900)
     deliver(order("refunded", books.user_id, status="refunded", refunded=1_000))
     assert books.balances == (0, 0, 0)
     assert purchase() == (200, 800)

@@ -1,7 +1,7 @@
 """The double-entry ledger. Nothing here but `grant` commits: callers bring the unit of work."""
 
 from pingvas.billing.ledger.adjustments import MAX_GRANT, grant
-from pingvas.billing.ledger.holds import hold, settle
+from pingvas.billing.ledger.holds import settle
 from pingvas.billing.ledger.posting import Account, Balances, Legs, Type, draw, lock, post
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "Type",
     "draw",
     "grant",
-    "hold",
     "lock",
     "post",
     "settle",

@@ -1,49 +1,14 @@
-"""Holds: a job's quote is set aside, then released, and what the job used is captured."""
+"""The end of a hold, which `accept_jobs` made: it is released, and what the job used is captured."""
 
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pingvas import clock
 from pingvas.billing.ledger.posting import Account, Type, draw, lock, post
 from pingvas.billing.models import Hold
 from pingvas.errors import NotFound
-
-
-def hold(session: Session, user_id: UUID, job_id: UUID, quote: int, *, metered: bool = False) -> None:
-    """Set a job's quote aside, monthly credits first; a metered user's hold sets nothing aside.
-
-    Raises:
-        InsufficientCredits: monthly + purchased are below the quote.
-    """
-    balances = lock(session, user_id)
-    monthly, purchased = (0, 0) if metered else draw(quote, balances.monthly, balances.purchased)
-    session.execute(
-        insert(Hold).values(
-            job_id=job_id,
-            user_id=user_id,
-            quote=quote,
-            monthly=monthly,
-            purchased=purchased,
-            created_at=clock.now(),
-        )
-    )
-    if monthly + purchased:
-        legs = {
-            Account.MONTHLY: -monthly,
-            Account.PURCHASED: -purchased,
-            Account.HELD: monthly + purchased,
-        }
-        post(
-            session,
-            user_id,
-            f"job:{job_id}:hold",
-            Type.HOLD,
-            legs,
-            job_id=job_id,
-            description="Held",
-        )
 
 
 def settle(session: Session, job_id: UUID, cost: int) -> int:

@@ -1,7 +1,8 @@
 """Mails about the month: its credits are there, or little of them is left."""
 
-from datetime import datetime
+from collections.abc import Collection
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -12,11 +13,9 @@ from pingvas.mail import Letter
 
 LOW_PERCENT: Final = 20
 
-# Of the wallets that this transaction has reset, those of plans that are paid for.
 _BEGUN = text("""
     SELECT email, language, users.id, users.tier, allocated, last_reset_at, resets_at FROM wallets
-    JOIN users ON users.id = wallets.user_id
-    WHERE wallets.xmin = pg_current_xact_id()\\:\\:xid AND last_reset_at = :now AND tier = ANY(:tiers)""")
+    JOIN users ON users.id = wallets.user_id WHERE wallets.user_id = ANY(:users)""")
 
 _LOW = text("""
     UPDATE wallets SET told_low_at = :now FROM users
@@ -29,10 +28,9 @@ _LOW = text("""
               resets_at""")
 
 
-def tell_begun(session: Session, now: datetime) -> None:
-    """Mail those on a paid plan whose months this unit of work has begun."""
-    paid = [tier.value for tier, plan in plans.table().items() if plan.price_monthly]
-    rows = session.execute(_BEGUN, {"now": now, "tiers": paid})
+def tell_begun(session: Session, users: Collection[UUID]) -> None:
+    """Mail users whose months this unit of work has begun."""
+    rows = session.execute(_BEGUN, {"users": list(users)})
     values = ((row, {"credits": row.allocated, "plan": plans.of(row.tier).title}) for row in rows)
     mail.send_all(session, "credits-reset", [_letter("credits-reset", *each) for each in values])
 
