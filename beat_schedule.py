@@ -21,6 +21,7 @@ beat_schedule = {
         15.0, "tasks.control.send_mails"
     ),
     "handle webhooks of the shop": _every(10.0, "tasks.control.handle_webhooks"),
+    "ask the shop about renewals that are overdue": _every(3_600.0, "tasks.control.read_subscriptions"),
     "begin the months of accounts": _every(300.0, "tasks.control.reset_months"),
     "tell who is short of credits": _every(600.0, "tasks.control.tell_low_credits"),
     "prove the books": _every(3_600.0, "tasks.control.reconcile"),

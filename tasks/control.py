@@ -9,7 +9,7 @@ from beat_schedule import periods
 from pingvas import beats, db, mail
 from pingvas.billing import reconcile as books
 from pingvas.billing import resets
-from pingvas.billing.lemonsqueezy import inbox
+from pingvas.billing.lemonsqueezy import inbox, overdue
 from pingvas.jobs import sweep as jobs_sweep
 from pingvas.jobs.dead_letters import replay
 from pingvas.upkeep import orphans, retention
@@ -67,6 +67,12 @@ def handle_webhooks(rung: bool = False) -> dict[str, int] | None:
 def reset_months() -> int:
     """Begin the month of everybody whose month is over."""
     return resets.run()
+
+
+@_scheduled
+def read_subscriptions() -> dict[str, int]:
+    """Ask the shop about subscriptions whose renewal is overdue, as when a webhook was lost."""
+    return overdue.read_again()
 
 
 @_scheduled

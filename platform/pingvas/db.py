@@ -15,7 +15,7 @@ from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import Connection, DateTime, Engine, MetaData, create_engine, event, exc
+from sqlalchemy import Connection, DateTime, Engine, Insert, MetaData, create_engine, event, exc
 from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction
 
 from pingvas import actors, settings
@@ -159,6 +159,16 @@ def _act(actor: Actor) -> None:
     unit = _current.get()
     if unit is not None and unit.session.is_active:
         actors.switch(unit.session.connection())
+
+
+def added(session: Session, statement: Insert) -> bool:
+    """Insert, and tell whether there is a new row: none where there was a conflict that it lets pass.
+
+    For roles that may not read what they write, and so cannot have it returned.
+    """
+    # Without being asked to, SQLAlchemy does not look how many rows an INSERT has written.
+    result = session.execute(statement, execution_options={"preserve_rowcount": True})
+    return bool(result.rowcount)  # type: ignore[attr-defined]
 
 
 def query(sql: LiteralString, values: Mapping[str, Any]) -> Sequence[Any]:

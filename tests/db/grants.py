@@ -120,7 +120,7 @@ wallets:
     admin: s u:monthly,purchased,held,allocated
 webhook_events:
     api: i
-    control: s u d
+    control: s i u d
     admin: s
 """
 

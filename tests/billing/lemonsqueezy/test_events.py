@@ -210,6 +210,12 @@ def test_a_payment_waits_for_its_subscription(books: Books) -> None:
     assert deliver(subscription("created", books.user_id)) == {"handled": 2, "waiting": 0}
 
 
+def test_what_is_known_is_told_apart_from_news(books: Books) -> None:
+    told = [subscription("created", books.user_id, minutes=1), payment("failed", minutes=2)]
+    deliver(*told, *(body + b" " for body in told), subscription("updated", None))
+    assert outcomes() == ["done", "done", "done", "known already", "older than what is known"]
+
+
 def test_events_that_mean_nothing_here_are_done_with(books: Books) -> None:
     subscribed = subscription("created", None).replace(b'"variant_id": 11', b'"variant_id": 999')
     told = deliver(event("license_key_created", {"type": "license-keys", "id": "1"}, None), subscribed)

@@ -1,41 +1,16 @@
 """The whole way of a payment against the stand-in: API, checkout page, signed webhooks, plan and credits."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.serving import make_server
 
 from pingvas.billing.lemonsqueezy import inbox
-from pingvas.billing.lemonsqueezy.standin import Courier, Shop, create_app
+from pingvas.billing.lemonsqueezy.standin import Shop
 from pingvas.embedded.servers import forget_settings
-from tests.billing.conftest import SECRET
 
-KEY = "key of the shop"
 Headers = dict[str, str]
-
-
-@pytest.fixture
-def standin(shop: None, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """The stand-in on a port of its own; its webhooks come to the application."""
-
-    def post(body: bytes, headers: Headers) -> int:
-        return client.post("/api/v1/webhooks/lemon-squeezy", data=body, headers=headers).status_code
-
-    made = Shop(Courier(post, SECRET), "")
-    server = make_server("127.0.0.1", 0, create_app(made, KEY), threaded=True)
-    made.url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("PINGVAS_LEMONSQUEEZY_URL", made.url)
-    monkeypatch.setenv("PINGVAS_LEMONSQUEEZY_VARIANTS", made.variants)
-    forget_settings()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield made
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture

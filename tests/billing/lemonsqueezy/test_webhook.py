@@ -31,6 +31,7 @@ def test_what_is_signed_is_stored_once_and_handled_later(client: FlaskClient, bo
     body = order("created", books.user_id)
     assert [send(client, body).status_code for _ in range(3)] == [200, 200, 200]
     assert stored() == 1
+    assert not inbox.store(body)
     assert books.balances == (100, 0, 0)
     assert inbox.handle_due() == {"handled": 1, "waiting": 0}
     assert books.balances == (100, 1_000, 0)

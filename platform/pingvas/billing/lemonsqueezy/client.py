@@ -16,6 +16,10 @@ _MEDIA_TYPE: Final = "application/vnd.api+json"
 _TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
 
 
+class Refused(Unavailable):
+    """The shop answers, and does not do what it is asked."""
+
+
 class NotConfigured(PingvasError):
     """The operator sells nothing yet."""
 
@@ -53,11 +57,33 @@ def portal_url(subscription_id: str) -> str:
     return _url(_ask("GET", f"/v1/subscriptions/{subscription_id}"), "urls", "customer_portal")
 
 
+def subscription(subscription_id: str) -> dict[str, Any]:
+    """Return a subscription as its webhooks have it at `data`.
+
+    Raises:
+        NotConfigured: the settings name no key or store.
+        Refused: there is none of that id.
+        Unavailable: the shop does not answer.
+    """
+    document = _ask("GET", f"/v1/subscriptions/{subscription_id}")
+    found = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(found, dict) or str(found.get("id")) != subscription_id:
+        log.error("the shop answers without subscription %s", subscription_id)
+        raise Refused("The shop does not answer as it should; please try again later.", retry_after=60)
+    return found
+
+
+def is_configured() -> bool:
+    """Whether the settings name a key and a store."""
+    config = settings.get()
+    return bool(config.lemonsqueezy_api_key.get_secret_value() and config.lemonsqueezy_store_id)
+
+
 def _ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     config = settings.get()
-    key = config.lemonsqueezy_api_key.get_secret_value()
-    if not key or not config.lemonsqueezy_store_id:
+    if not is_configured():
         raise NotConfigured("The operator of this server has not set up payments.")
+    key = config.lemonsqueezy_api_key.get_secret_value()
     headers = {"Authorization": f"Bearer {key}", "Accept": _MEDIA_TYPE, "Content-Type": _MEDIA_TYPE}
     try:
         answer = _client().request(method, f"{config.lemonsqueezy_url}{path}", json=body, headers=headers)
@@ -65,7 +91,7 @@ def _ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         return answer.json()
     except httpx.HTTPStatusError as error:
         log.error("the shop refuses %s %s: %s", method, path, error.response.text[:500])
-        raise Unavailable("The shop refuses; please try again later.", retry_after=60) from None
+        raise Refused("The shop refuses; please try again later.", retry_after=60) from None
     except (httpx.HTTPError, ValueError) as error:
         log.error("the shop cannot be reached: %s %s: %r", method, path, error)
         raise Unavailable("The shop cannot be reached; please try again.", retry_after=5) from None

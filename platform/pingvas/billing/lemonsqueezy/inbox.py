@@ -50,11 +50,11 @@ def store(body: bytes) -> bool:
         id=ids.new(), body_hash=hashlib.sha256(body).digest(), body=body, received_at=now, try_at=now, tries=0
     )
     with db.transaction() as session:
-        added = session.execute(row.on_conflict_do_nothing()).rowcount  # type: ignore[attr-defined]
+        added = db.added(session, row.on_conflict_do_nothing())
         if added:
             for hook in AFTER_STORE:
                 db.after_commit(hook)
-    return bool(added)
+    return added
 
 
 def handle_due(limit: int = 1_000) -> dict[str, int]:

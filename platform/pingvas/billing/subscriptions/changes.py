@@ -96,8 +96,7 @@ def note_payment(session: Session, row: Subscription, invoice_id: str, payment: 
         "at": payment.at,
         "user_id": row.user_id,
     }
-    added = insert(SubscriptionPayment).values(**values).on_conflict_do_nothing()
-    return bool(session.execute(added).rowcount)  # type: ignore[attr-defined]
+    return db.added(session, insert(SubscriptionPayment).values(**values).on_conflict_do_nothing())
 
 
 @dataclass(frozen=True)

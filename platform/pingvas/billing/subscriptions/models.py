@@ -17,7 +17,8 @@ class Subscription(Base):
 
     `tier` is what its customer will go on paying for; `best_tier` the highest that was paid for in the term
     that ends at `best_until`. `phase` is new, running, resting (paused) or ended; `changes` numbers its
-    ledger transactions. `created_at` is what months are counted from.
+    ledger transactions. `created_at` is what months are counted from. `asked_at` is when the provider was
+    last asked, since nothing was heard of a renewal.
     """
 
     __tablename__ = "subscriptions"
@@ -48,6 +49,7 @@ class Subscription(Base):
     phase: Mapped[str] = mapped_column(String(8), default="new")
     started_at: Mapped[datetime | None]
     changes: Mapped[int] = mapped_column(Integer, default=0)
+    asked_at: Mapped[datetime | None]
 
 
 class SubscriptionPayment(Base):

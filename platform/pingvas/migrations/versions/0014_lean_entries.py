@@ -1,11 +1,12 @@
-"""Entries of the ledger are proved a statement at a time; each has one index."""
+"""Entries of the ledger are proved a statement at a time; when the shop was asked about a subscription."""
 
+import sqlalchemy as sa
 from alembic import op
 
 from pingvas import roles
 
 revision = "0014"
-down_revision = "0012"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
@@ -55,10 +56,14 @@ def upgrade() -> None:
     op.drop_column("ledger_entries", "id")
     op.create_primary_key(op.f("pk_ledger_entries"), "ledger_entries", ["transaction_id", "account"])
     op.execute(PROVED)
+    op.add_column("subscriptions", sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True))
+    op.execute(f"GRANT INSERT ON webhook_events TO {roles.CONTROL}")
 
 
 def downgrade() -> None:
     """Number the entries again, in whatever order they lie, and ask by foreign keys."""
+    op.execute(f"REVOKE INSERT ON webhook_events FROM {roles.CONTROL}")
+    op.drop_column("subscriptions", "asked_at")
     op.execute(BALANCED)
     op.drop_constraint(op.f("pk_ledger_entries"), "ledger_entries")
     op.execute("ALTER TABLE ledger_entries ADD COLUMN id bigserial NOT NULL")
