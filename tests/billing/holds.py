@@ -34,9 +34,8 @@ def hold(user_id: UUID, quote: int, *, metered: bool = False) -> UUID:
         "eta_turn": 1,
         "run_seconds": 1,
     }
-    values = {"customer": str(user_id), "tier": tier, "metered": metered, "jobs": [draft]}
-    reply = accepting.accept(values)
-    accepting.check(reply.outcome, reply.amount, user_id, [draft], plans.of(tier), None)
+    values = {"customer": str(user_id), "tier": tier, "metered": metered, "jobs": [draft], "call": None}
+    accepting.check(accepting.accept(values), values, plans.of(tier))
     return job_id
 
 

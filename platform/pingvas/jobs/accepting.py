@@ -62,39 +62,24 @@ _accept_once: Together[dict[str, Any], Any] = Together(_accept_all)
 _pause: Together[None, None] = Together(_rest)
 
 
-def check(
-    outcome: str,
-    amount: int,
-    user_id: UUID,
-    drafts: Sequence[dict[str, Any]],
-    plan: plans.Plan,
-    call: dict[str, Any] | None,
-) -> None:
-    """Turn an outcome that is no acceptance into its error.
+def check(reply: Any, values: dict[str, Any], plan: plans.Plan) -> None:
+    """Turn the reply to `values` into its error, if it is no acceptance.
 
     Raises:
         Forbidden: the account was suspended since the sign-in.
         InsufficientCredits, QueueFull, TooMany: see `submit.submit`.
     """
-    if outcome == "suspended":
+    amount: int = reply.amount
+    if reply.outcome == "suspended":
         raise Forbidden("This account is suspended")
-    if outcome == "insufficient":
-        total = sum(draft["quote"] for draft in drafts) + (call["fee"] if call else 0)
+    if reply.outcome == "insufficient":
+        total = sum(job["quote"] for job in values["jobs"]) + (values["call"] or {"fee": 0})["fee"]
         raise InsufficientCredits(
             f"This needs {total} credits and {amount} are available.", required=total, available=amount
         )
-    if outcome == "queue_full":
-        room = plan.max_queue_size
-        message = f"{amount} of your jobs are waiting and the {plan.title} plan allows {room}"
-        message += f"; these would be {len(drafts)} more." if len(drafts) > 1 else "."
-        raise QueueFull(
-            message,
-            policy="waiting-jobs",
-            limit=room,
-            remaining=max(0, room - amount),
-            retry_after=eta.next_place_seconds(user_id),
-        )
-    if outcome == "no_calls":
+    if reply.outcome == "queue_full":
+        raise _queue_full(amount, len(values["jobs"]), plan, UUID(values["customer"]))
+    if reply.outcome == "no_calls":
         most = plan.api_calls_per_month
         raise TooMany(
             f"The {plan.title} plan has {most} calls with API keys a month, and this month's are used up.",
@@ -103,3 +88,16 @@ def check(
             window=amount,
             retry_after=amount,
         )
+
+
+def _queue_full(waiting: int, more: int, plan: plans.Plan, user_id: UUID) -> QueueFull:
+    room = plan.max_queue_size
+    message = f"{waiting} of your jobs are waiting and the {plan.title} plan allows {room}"
+    message += f"; these would be {more} more." if more > 1 else "."
+    return QueueFull(
+        message,
+        policy="waiting-jobs",
+        limit=room,
+        remaining=max(0, room - waiting),
+        retry_after=eta.next_place_seconds(user_id),
+    )

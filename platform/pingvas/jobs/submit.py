@@ -176,7 +176,7 @@ def submit_all(user_id: UUID, tier: str, orders: Sequence[Order], *, by_key: boo
         "call": call,
     }
     reply = accepting.accept(values)
-    accepting.check(reply.outcome, reply.amount, user_id, drafts, plan, call)
+    accepting.check(reply, values, plan)
     rung = set(reply.rung)
     accepted = [
         Accepted(UUID(draft["id"]), draft["quote"], wait)

@@ -1,6 +1,7 @@
 """Routes of generation."""
 
 import math
+from functools import partial
 
 from flask import Response, request
 
@@ -37,20 +38,14 @@ from pingvas.web.urls import base_url
 bp = Blueprint("jobs", tag="Generation")
 
 SUBMIT_ERRORS = (InsufficientCredits, TierRequired, QueueFull, TierDraining, NoWorker)
-LOCATION = {"Location": "Path of the job."}
+_accepts = partial(endpoint, errors=SUBMIT_ERRORS, scope="generate", idempotent=True, limit="generate")
+_accepts_one = partial(
+    _accepts, body=GenerateBody, reply=JobAccepted, reply_headers={"Location": "Path of the job."}
+)
 
 
 @bp.post("/generate")
-@endpoint(
-    body=GenerateBody,
-    reply=JobAccepted,
-    status=202,
-    errors=SUBMIT_ERRORS,
-    scope="generate",
-    idempotent=True,
-    limit="generate",
-    reply_headers=LOCATION,
-)
+@_accepts_one(status=202)
 def generate(body: GenerateBody) -> Answer:
     """Accept a job
 
@@ -60,15 +55,7 @@ def generate(body: GenerateBody) -> Answer:
 
 
 @bp.post("/generation/create")
-@endpoint(
-    body=GenerateBody,
-    reply=JobAccepted,
-    errors=SUBMIT_ERRORS,
-    scope="generate",
-    idempotent=True,
-    limit="generate",
-    reply_headers=LOCATION,
-)
+@_accepts_one()
 def create(body: GenerateBody) -> Answer:
     """Accept a job (older clients)
 
@@ -95,15 +82,7 @@ def _accepted(job: Accepted) -> JobAccepted:
 
 
 @bp.post("/generate/batch")
-@endpoint(
-    body=BatchBody,
-    reply=BatchAccepted,
-    status=202,
-    errors=SUBMIT_ERRORS,
-    scope="generate",
-    idempotent=True,
-    limit="generate",
-)
+@_accepts(body=BatchBody, reply=BatchAccepted, status=202)
 def generate_batch(body: BatchBody) -> BatchAccepted:
     """Accept a batch
 
