@@ -100,6 +100,18 @@ def test_a_wrong_change_changes_nothing(admin: Caller, member: User, body: dict[
     assert admin("GET", f"/admin/users/{member.id}")[1]["tier"] == "free"
 
 
+def test_balances_are_their_owners_and_admins_to_see(admin: Caller, customer: Caller, staff: Make) -> None:
+    path = f"/credits/balance/{customer.id}"
+    shown = customer("GET", path)
+    assert (shown[0], shown[1]["monthly"]) == (200, 100)
+    assert admin("GET", path) == shown
+    assert admin("GET", f"/admin/users/{customer.id}")[1]["credits"]["balance"] == 100
+    for other in (staff("user"), staff("operator")):
+        assert other("GET", path)[0] == 404
+        assert [line["amount"] for line in other("GET", "/credits/transactions")[1]["items"]] == [100]
+    assert customer("GET", f"/credits/balance/{admin.id}")[0] == 404
+
+
 def test_credits_are_given_and_taken_back_by_the_ledger(admin: Caller, customer: Caller) -> None:
     path = f"/admin/users/{customer.id}/credits"
     assert admin("POST", path, {"amount": 50, "reason": "outage of 3 May"})[1]["purchased"] == 50

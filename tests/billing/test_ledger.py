@@ -1,5 +1,7 @@
 """The ledger on a real database: sums, bounds, once-only."""
 
+import re
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -17,6 +19,9 @@ from pingvas.errors import InsufficientCredits, Invalid
 from tests.billing.holds import hold, settle
 
 pytestmark = pytest.mark.usefixtures("clean_db")
+
+
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "billing.md"
 
 
 @pytest.fixture
@@ -143,6 +148,14 @@ def test_the_ledger_is_append_only(user_id: UUID, table: str, statement: str) ->
 
     with pytest.raises(DatabaseError, match="append-only"):
         tamper()
+
+
+def test_the_documentation_has_the_entries_of_every_type() -> None:
+    rows = DOCUMENTED.read_text(encoding="utf-8").splitlines()
+    explained = {
+        name for name in ledger.Type if any(re.match(rf"\| `{name}`.*[+−]\d.*[+−]\d", row) for row in rows)
+    }
+    assert explained == set(ledger.Type)
 
 
 @given(amount=st.integers(0, 10**9), monthly=st.integers(0, 10**9), purchased=st.integers(0, 10**9))

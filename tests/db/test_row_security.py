@@ -8,11 +8,13 @@ from uuid import UUID
 import psycopg
 import pytest
 from psycopg import sql
+from sqlalchemy import text
 
 from pingvas import db, ids, roles, settings
 from pingvas.accounts import keys
 from pingvas.accounts.register import register
 from pingvas.embedded import postgres
+from tests.billing.holds import hold
 from tests.db.grants import GRANTS
 
 pytestmark = pytest.mark.usefixtures("clean_db")
@@ -166,6 +168,32 @@ def test_a_user_sees_own_rows_only(api: Connection, ada: UUID, bob: UUID) -> Non
                     sql.Identifier(str(column)), sql.Identifier(table)
                 )
                 assert api.execute(query).fetchall() in ([], [(ada,)]), table
+
+
+def test_money_is_seen_and_moved_by_its_owner_only(api: Connection, ada: UUID, bob: UUID) -> None:
+    hold(ada, 10)
+    with db.transaction() as session:
+        session.execute(
+            text("""
+                INSERT INTO subscriptions (id, user_id, provider_id, status, tier, "interval", created_at,
+                                           updated_at, best_tier, best_until, phase, changes)
+                VALUES (:ada, :ada, '1', 'active', 'pro', 'month', now(),
+                        now(), 'pro', now(), 'running', 0)"""),
+            {"ada": ada},
+        )
+    seen = ("wallets", "holds", "ledger_transactions", "ledger_entries", "subscriptions", "jobs")
+    counts = {}
+    for user in (ada, bob):
+        with acting(api, user):
+            counts[user] = [count(api, table) for table in seen]
+    # Of the platform's side of a posting the owner sees nothing either.
+    assert counts == {ada: [1, 1, 2, 3, 1, 1], bob: [1, 0, 1, 1, 0, 0]}
+    with acting(api, bob):
+        assert api.execute("SELECT user_id FROM wallets").fetchall() == [(bob,)]
+        assert api.execute("UPDATE wallets SET purchased = 7 WHERE user_id = %s", [ada]).rowcount == 0
+        assert api.execute("UPDATE holds SET settled_at = now()").rowcount == 0
+    for table in ("purchases", "subscription_payments", "webhook_events"):
+        assert not readable(api, table)
 
 
 def test_a_user_gives_no_row_to_another(api: Connection, ada: UUID, bob: UUID) -> None:

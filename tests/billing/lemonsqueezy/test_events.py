@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from pingvas import db
 from pingvas.accounts.models import User
 from pingvas.billing import ledger, resets
-from pingvas.billing.lemonsqueezy import inbox
+from pingvas.billing.lemonsqueezy import handle, inbox
 from pingvas.billing.lemonsqueezy.models import WebhookEvent
 from pingvas.billing.subscriptions.models import Purchase
 from tests.billing.conftest import START, Books, Clock, deliver, event
@@ -171,7 +171,19 @@ def life(user_id: UUID) -> list[bytes]:
     told.append(order("created", user_id))
     told.append(order("refunded", user_id, status="refunded", refunded=1_000))
     told.append(order("created", user_id, package="studio", id_=10))
+    # A plan of before, which is over.
+    told.append(subscription("created", user_id, id_=70, minutes=-90))
+    told.append(subscription("expired", None, id_=70, minutes=-60, status="expired", ends_at=at(-60)))
     return told
+
+
+def test_a_life_has_all_events(books: Books) -> None:
+    assert {handle.Envelope.model_validate_json(body).meta.event_name for body in life(books.user_id)} == {
+        *(f"order_{name}" for name in ("created", "refunded")),
+        *(f"subscription_payment_{name}" for name in ("success", "failed", "recovered")),
+        *(f"subscription_{name}" for name in ("created", "updated", "plan_changed", "cancelled", "resumed")),
+        *(f"subscription_{name}" for name in ("expired", "paused", "unpaused")),
+    }
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -183,6 +195,9 @@ def test_any_order_and_duplicates_come_to_the_same(books: Books, seed: int) -> N
         burst = [told.pop() for _ in range(min(len(told), dice.randint(1, 4)))]
         deliver(*burst)
     assert deliver() == {"handled": 0, "waiting": 0}
+    with db.transaction() as session:
+        phases = session.execute(text("SELECT provider_id, phase FROM subscriptions")).all()
+    assert sorted(phases) == [("70", "ended"), ("77", "running")]
     assert books.tier == "studio"  # paid for until the end of the month
     assert books.balances == (15_000, 0, 0)
     assert books.problems() == {}
