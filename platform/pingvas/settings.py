@@ -51,7 +51,8 @@ class Settings(BaseSettings):
 
     web_url: str = Field(
         "",
-        description="Address of the pages that links in mails lead to; empty: mails carry codes only.",
+        description="Address of the pages that links in mails lead to, and payers come back to; empty: mails "
+        "carry codes only.",
     )
     smtp_url: SecretStr = Field(
         SecretStr(""),

@@ -12,8 +12,9 @@ from sqlalchemy import select, text
 from pingvas import db
 from pingvas.accounts.models import User
 from pingvas.billing import ledger, resets
-from pingvas.billing.lemonsqueezy import handle, inbox
+from pingvas.billing.lemonsqueezy import inbox
 from pingvas.billing.lemonsqueezy.models import WebhookEvent
+from pingvas.billing.lemonsqueezy.payloads import Envelope
 from pingvas.billing.subscriptions.models import Purchase
 from tests.billing.conftest import START, Books, Clock, deliver, event
 from tests.billing.holds import hold, settle
@@ -178,7 +179,7 @@ def life(user_id: UUID) -> list[bytes]:
 
 
 def test_a_life_has_all_events(books: Books) -> None:
-    assert {handle.Envelope.model_validate_json(body).meta.event_name for body in life(books.user_id)} == {
+    assert {Envelope.model_validate_json(body).meta.event_name for body in life(books.user_id)} == {
         *(f"order_{name}" for name in ("created", "refunded")),
         *(f"subscription_payment_{name}" for name in ("success", "failed", "recovered")),
         *(f"subscription_{name}" for name in ("created", "updated", "plan_changed", "cancelled", "resumed")),

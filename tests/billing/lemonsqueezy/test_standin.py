@@ -103,6 +103,19 @@ def test_a_plan_that_is_not_paid_for_three_times_is_over(
 
 
 @pytest.mark.parametrize(
+    ("name", "back"), [("PINGVAS_WEB_URL", "https://pictures.example.com"), ("PINGVAS_PUBLIC_URL", "/")]
+)
+def test_who_has_paid_comes_back_to_pages_and_never_to_the_api(
+    standin: Shop, client: FlaskClient, user: Headers, monkeypatch: pytest.MonkeyPatch, name: str, back: str
+) -> None:
+    monkeypatch.setenv(name, "https://pictures.example.com")
+    forget_settings()
+    answer = client.post("/api/v1/payments/create-credit-checkout", json={"package": "1000"}, headers=user)
+    assert answer.json is not None
+    assert httpx.post(answer.json["checkout_url"]).headers["location"] == back
+
+
+@pytest.mark.parametrize(
     "body", [{"tier": "enterprise"}, {"tier": "free"}, {"tier": "pro", "interval": "day"}]
 )
 def test_what_cannot_be_bought_is_refused(client: FlaskClient, user: Headers, body: dict[str, str]) -> None:

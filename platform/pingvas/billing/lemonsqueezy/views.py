@@ -110,7 +110,7 @@ def _checkout(user: auth.Principal, variant: Variant) -> CheckoutReply:
     variant_id = variants.id_of(variant)
     if variant_id is None:
         raise NotConfigured("This is not for sale on this server yet.")
-    back = settings.get().web_url or settings.get().public_url or None
+    back = settings.get().web_url or None  # the API has no page to come back to: the shop's receipt stays
     url = client.create_checkout(variant_id, email=user.email, user_id=str(user.id), redirect_url=back)
     return CheckoutReply(checkout_url=url)
 
