@@ -22,6 +22,7 @@ from tasks.bench.stand import Stand
 
 CUSTOMERS = 8_000
 PER_CUSTOMER = 3  # the places of a studio customer
+AT_A_TIME = 500  # customers who are sending orders
 CONNECTIONS = 16
 SECONDS = 4.0
 TURNS = "ABBAABBA"
@@ -120,10 +121,10 @@ def customers(number: int = CUSTOMERS) -> list[str]:
 
 
 def orders(signed_in: list[str]) -> Iterator[bytes]:
-    """Yield POST requests, each one with a place on the broker."""
+    """Yield POST requests, each one with a place on the broker. A customer comes back after `AT_A_TIME`."""
     body = json.dumps(ORDER).encode()
-    for _ in range(PER_CUSTOMER):
-        for token in signed_in:
+    for first in range(0, len(signed_in), AT_A_TIME):
+        for token in PER_CUSTOMER * signed_in[first : first + AT_A_TIME]:
             yield load.post("/api/v1/generate", body, token)
     raise SystemExit("more requests than customers have places for; raise CUSTOMERS")
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from flask import Flask, Request, Response, after_this_request, current_app, g, request, session
-from flask.sessions import SecureCookieSessionInterface
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_login import LoginManager, login_user, logout_user  # type: ignore[import-untyped]
 
 from pingvas import db, secret_keys, settings
@@ -241,5 +241,11 @@ def _https() -> bool:
 
 
 class _Sessions(SecureCookieSessionInterface):
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        # Flask makes a signer before it looks for a cookie to verify, of which most calls have none.
+        return (
+            super().open_session(app, request) if "HTTP_COOKIE" in request.environ else SecureCookieSession()
+        )
+
     def get_cookie_secure(self, app: Flask) -> bool:
         return _https()

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import redis
+from redis.exceptions import NoScriptError
 
 from pingvas import clock, settings
 from pingvas.events.connection import client as connected
@@ -116,12 +117,24 @@ def _ask(calls: Sequence[_Called]) -> Sequence[Any]:
 def _run(url: str, calls: Sequence[_Called]) -> Sequence[Any]:
     script = _script(url)
     if len(calls) == 1:
-        ((key, moment, policy),) = calls
-        return [script([key], [moment, policy.seconds * 1_000, policy.most])]
+        return [script([calls[0][0]], _arguments(calls[0]))]
+    # A script's own call on a pipeline asks first whether the server knows it: a round trip more.
     with script.registered_client.pipeline(transaction=False) as pipeline:
-        for key, moment, policy in calls:
-            script([key], [moment, policy.seconds * 1_000, policy.most], client=pipeline)
-        return list(pipeline.execute())
+        for call in calls:
+            pipeline.evalsha(script.sha, 1, call[0], *_arguments(call))
+        replies = pipeline.execute(raise_on_error=False)
+    unknown = [call for call, reply in zip(calls, replies, strict=True) if isinstance(reply, NoScriptError)]
+    later = iter([script([call[0]], _arguments(call)) for call in unknown])
+    told = [next(later) if isinstance(reply, NoScriptError) else reply for reply in replies]
+    for reply in told:
+        if isinstance(reply, redis.RedisError):
+            raise reply
+    return told
+
+
+def _arguments(call: _Called) -> list[int]:
+    _, moment, policy = call
+    return [moment, policy.seconds * 1_000, policy.most]
 
 
 _count: Together[_Called, Any] = Together(_ask)

@@ -60,11 +60,20 @@ def estimate(tier: str, work: Work, own_ahead: int = 0) -> Wait:
     take a turn before it.
     """
     picture = snapshots.current.get()
+    age = round(_age(picture), 1)
+    asked = (tier, work, own_ahead, age)
+    known = picture.estimates.get(asked)
+    if known is None:
+        known = picture.estimates[asked] = _estimate(picture, tier, work, own_ahead, age)
+    return known
+
+
+def _estimate(picture: Picture, tier: str, work: Work, own_ahead: int, age: float) -> Wait:
     most = _places(tier)
     turns = 0 if most is None else own_ahead // most
     seconds = picture.service.seconds(work)
     job = Newcomer(tier, picture.loads[tier].ahead(turns, most), turns, seconds)
-    return _predict(picture, job, picture.families.get(work.model), _age(picture))
+    return _predict(picture, job, picture.families.get(work.model), age)
 
 
 def turn_seconds(tier: str, work: Work, first: Wait) -> float:

@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, quantiles
 from typing import Any
@@ -103,10 +103,12 @@ class Picture:
     device: ServiceTimes = field(default_factory=ServiceTimes)
     pickup: Wait = UNKNOWN_PICKUP
     families: Mapping[str, str] = field(default_factory=dict)
+    estimates: dict[Hashable, Wait] = field(default_factory=dict, compare=False, repr=False)
+    """What was already predicted from this picture, for those who ask the same at the same time."""
 
     def with_another(self, tier: str) -> "Picture":
         """Return the picture with one more job on a tier's queue."""
-        return replace(self, loads={**self.loads, tier: prediction.joined(self.loads[tier])})
+        return replace(self, loads={**self.loads, tier: prediction.joined(self.loads[tier])}, estimates={})
 
 
 def blank() -> Picture:
