@@ -117,6 +117,7 @@ def test_what_waits_in_a_paused_tier_delays_nobody_and_has_no_wait_itself() -> N
     taken()
     held_up = eta.estimate("free", TINY)
     tiers.change("enterprise", State.PAUSED, by="test")
+    taken()
     assert eta.estimate("free", TINY).p50 < 1 < held_up.p50
     with db.transaction() as session:
         job = session.get_one(Job, mine)
