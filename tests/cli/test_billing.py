@@ -55,6 +55,20 @@ def test_a_statement_is_csv_that_no_spreadsheet_takes_for_formulas() -> None:
     )
 
 
+def test_refunds_that_found_credits_spent_are_listed() -> None:
+    user = register("payer@example.com", "correct horse battery")
+    with db.transaction() as session:
+        session.execute(
+            text("INSERT INTO purchases VALUES ('1', :user, 9, 7, 2, now()), ('2', :user, 9, 9, 0, now())"),
+            {"user": user.id},
+        )
+    status, out = run("shortfalls")
+    assert status == 0
+    assert list(csv.reader(io.StringIO(out)))[1:] == [
+        ["1", str(user.id), "payer@example.com", "9", "7", "2", "0"]
+    ]
+
+
 def test_contracts_are_told_by_what_they_used() -> None:
     user = register("big@example.com", "correct horse battery", tier="enterprise")
     for cost in (7, 5):

@@ -80,7 +80,7 @@ def test_what_is_done_at_a_terminal_stands_in_the_trail(pingvas: Run, tmp_path: 
 
 def test_taking_more_than_there_is_changes_nothing(pingvas: Run) -> None:
     pingvas("user", "create", EMAIL)
-    done = pingvas("user", "grant", EMAIL, "--", "-500")
+    done = pingvas("user", "grant", EMAIL, "-500")
     assert done.returncode == 1
     assert "credits" in done.stderr
     assert pingvas("user", "grant", EMAIL, "1").stdout == f"✓ {EMAIL} has 101 credits\n"

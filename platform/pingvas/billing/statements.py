@@ -1,4 +1,4 @@
-"""Statements: a customer's transactions of a month, and what contracts used."""
+"""Statements: a customer's transactions of a month, what contracts used, what refunds could not take back."""
 
 from datetime import datetime
 from typing import Final
@@ -26,6 +26,13 @@ _USAGE = text("""
     WHERE t.created_at >= :start AND t.created_at < :end
     GROUP BY users.id, users.email ORDER BY users.email""")
 
+SHORTFALL: Final = ("order", "user", "email", "credits", "taken", "shortfall", "held")
+
+_SHORTFALLS = text("""
+    SELECT order_id, users.id, users.email, credits, taken, shortfall, wallets.held
+    FROM purchases JOIN users ON users.id = user_id JOIN wallets USING (user_id)
+    WHERE shortfall > 0 ORDER BY purchases.created_at""")
+
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -42,6 +49,11 @@ def usage(session: Session, first: datetime) -> list[tuple[object, ...]]:
     """Return what each metered account used in the month that begins at `first`; see `USAGE`."""
     rows = session.execute(_USAGE, {"start": first, "end": months.add(first, 1)})
     return [(str(row[0]), _plain(row[1]), row[2], row[3]) for row in rows]
+
+
+def shortfalls(session: Session) -> list[tuple[object, ...]]:
+    """Return the refunded orders whose credits could not all be taken back; see `SHORTFALL`."""
+    return [(row[0], str(row[1]), _plain(row[2]), *row[3:]) for row in session.execute(_SHORTFALLS)]
 
 
 def _plain(cell: str) -> str:

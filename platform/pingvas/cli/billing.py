@@ -63,6 +63,15 @@ def usage(month: datetime | None) -> None:
     _csv(statements.USAGE, lines)
 
 
+@group.command("shortfalls")
+@data_dir_option
+def shortfalls() -> None:
+    """Print refunded orders whose credits were spent or held, as CSV."""
+    with rows(), db.transaction() as session:
+        lines = statements.shortfalls(session)
+    _csv(statements.SHORTFALL, lines)
+
+
 def _first(month: datetime | None) -> datetime:
     chosen = month or datetime.now(UTC)
     return datetime(chosen.year, chosen.month, 1, tzinfo=UTC)

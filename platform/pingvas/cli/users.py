@@ -39,7 +39,8 @@ def create(email: str, password: str | None, tier: str, role: str) -> None:
         console.say(f"Password, shown this once: {chosen}")
 
 
-@group.command("grant")
+# A negative number is no option.
+@group.command("grant", context_settings={"ignore_unknown_options": True})
 @click.argument("email")
 @click.argument("amount", type=int)
 @click.option("--reason", default="Granted by an operator", show_default=True)

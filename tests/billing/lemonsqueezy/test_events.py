@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 
 from pingvas import db
 from pingvas.accounts.models import User
-from pingvas.billing import ledger, resets
+from pingvas.billing import ledger, resets, statements
 from pingvas.billing.lemonsqueezy import inbox
 from pingvas.billing.lemonsqueezy.models import WebhookEvent
 from pingvas.billing.lemonsqueezy.payloads import Envelope
@@ -135,6 +135,20 @@ def test_a_purchase_is_kept_for_ever_and_a_refund_takes_back_what_is_left(books:
     assert books.balances == (0, 0, 0)
     assert purchase() == (200, 800)
     assert books.problems() == {}
+
+
+def test_what_is_held_counts_as_spent_and_comes_back_for_an_operator_to_take(books: Books) -> None:
+    deliver(order("created", books.user_id))
+    job = hold(books.user_id, 600)
+    deliver(order("refunded", books.user_id, status="refunded", refunded=1_000))
+    assert (books.balances, purchase()) == ((0, 0, 600), (500, 500))
+    settle(job, 150)
+    assert books.balances == (0, 450, 0)
+    with db.transaction() as session:
+        told = statements.shortfalls(session)
+    assert told == [("9", str(books.user_id), "payer@example.com", 1_000, 500, 500, 0)]
+    ledger.grant(books.user_id, -450, business_key="taken:1", description="of order 9")
+    assert (books.balances, books.problems()) == ((0, 0, 0), {})
 
 
 def test_refunds_in_parts_come_to_their_sum(books: Books) -> None:
