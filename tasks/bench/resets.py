@@ -1,4 +1,4 @@
-"""The monthly reset in chunks against the same statement for all at once, in turns."""
+"""The monthly reset in chunks, one or some at a time, and the same statement for all at once, in turns."""
 
 import argparse
 import time
@@ -10,12 +10,12 @@ from sqlalchemy import text
 from gpu_worker.bench import tables
 from pingvas import clock, db
 from pingvas.billing import months, resets
-from pingvas.billing.resets.run import CHUNK
+from pingvas.billing.resets.run import AT_ONCE, CHUNK
 from tasks.bench import stand
 
 USERS = 100_000
-TURNS = "ABBA"
-MANY, TURNS_OF_MANY = 300_000, "BA"
+TURNS = "ABCCBA"
+MANY, TURNS_OF_MANY = 300_000, "BAC"
 
 # Of a hundred, five are on a plan that is paid for, and get a mail.
 _USERS = text("""
@@ -37,14 +37,14 @@ def main(users: int = USERS) -> None:
         with db.transaction() as session:
             session.execute(_USERS, {"users": users, "now": now})
             session.execute(_WALLETS, {"now": now})
-        seconds: dict[str, list[float]] = {"A": [], "B": []}
-        busy: dict[str, list[float]] = {"A": [], "B": []}
+        seconds: dict[str, list[float]] = {turn: [] for turn in "ABC"}
+        busy: dict[str, list[float]] = {turn: [] for turn in "ABC"}
         for number, turn in enumerate(turns, 1):
             _analyze()
             before = stand.cpu_seconds(postgres)
-            seconds[turn].append(_round(months.add(now, number), CHUNK if turn == "A" else None))
+            seconds[turn].append(_round(months.add(now, number), turn))
             busy[turn].append(stand.cpu_seconds(postgres) - before)
-    names = {"A": f"chunks of {CHUNK}", "B": "one statement"}
+    names = {"A": f"chunks of {CHUNK}", "B": "one statement", "C": f"chunks, {AT_ONCE} at a time"}
     rows = [
         (name, *map(tables.spread, (seconds[turn], busy[turn])), f"{median(seconds[turn]) / users * 1e6:.0f}")
         for turn, name in names.items()
@@ -52,16 +52,24 @@ def main(users: int = USERS) -> None:
     title = f"Resets of {users} users, ledger rows and mails included"
     tables.show(title, ("", "s", "the database's processor, s", "s for a million"), rows)
     ratios = [
-        (unit, tables.spread([a / b for a, b in zip(taken["A"], taken["B"], strict=True)]), "<= 1.5")
+        (
+            names[turn],
+            unit,
+            tables.spread([a / b for a, b in zip(taken[turn], taken["B"], strict=True)]),
+            "<= 1.5",
+        )
+        for turn in "AC"
         for unit, taken in (("time", seconds), ("processor", busy))
     ]
-    tables.show("Ratio", ("", "chunks by one statement", "bar"), ratios)
+    tables.show("Ratio to one statement", ("", "", "", "bar"), ratios)
 
 
-def _round(now: datetime, chunk: int | None) -> float:
+def _round(now: datetime, turn: str) -> float:
     began = time.perf_counter()
-    while resets.reset_chunk(now, chunk):
-        pass
+    if turn == "B":
+        resets.reset_chunk(now, None)
+    else:
+        resets.reset_all(now, CHUNK, AT_ONCE if turn == "C" else 1)
     return time.perf_counter() - began
 
 
