@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DatabaseError
 
-from pingvas import db, ids
+from pingvas import clock, db, ids
 from pingvas.accounts.register import register
 from pingvas.billing import ledger, reconcile, wallets
 from pingvas.billing.ledger import Account
@@ -148,6 +148,18 @@ def test_the_ledger_is_append_only(user_id: UUID, table: str, statement: str) ->
 
     with pytest.raises(DatabaseError, match="append-only"):
         tamper()
+
+
+def test_a_statement_that_its_entries_do_not_bear_out_is_found(user_id: UUID) -> None:
+    values = {"id": ids.new(), "business_key": "gift:1", "type": "adjustment", "user_id": user_id}
+    line = insert(LedgerTransaction).values(**values, amount=5, balance_after=105, created_at=clock.now())
+    with db.transaction() as session:
+        session.execute(line)
+        assert reconcile.problems(session) == {
+            "transactions that say another amount than their entries": [
+                "transaction gift:1 says 5, its entries 0"
+            ]
+        }
 
 
 def test_the_documentation_has_the_entries_of_every_type() -> None:

@@ -8,6 +8,12 @@ CHECKS = {
     "transactions that do not sum to zero": """
         SELECT 'transaction ' || transaction_id || ' sums to ' || sum(amount)
         FROM ledger_entries GROUP BY transaction_id HAVING sum(amount) <> 0""",
+    "transactions that say another amount than their entries": """
+        SELECT 'transaction ' || t.business_key || ' says ' || t.amount || ', its entries ' ||
+               coalesce(sum(e.amount), 0)
+        FROM ledger_transactions t LEFT JOIN ledger_entries e
+            ON e.transaction_id = t.id AND e.account IN ('monthly', 'purchased', 'receivable')
+        GROUP BY t.id HAVING t.amount <> coalesce(sum(e.amount), 0)""",
     "balances that differ from their entries": """
         SELECT 'user ' || w.user_id || ': ' || a.account || ' is ' || a.balance || ', entries say ' ||
                coalesce(sum(e.amount), 0)
