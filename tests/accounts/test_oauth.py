@@ -31,10 +31,17 @@ class Browser:
     def __init__(self, client: FlaskClient) -> None:
         self.client = client
 
-    def begin(self, provider: str) -> str:
+    def begin(self, provider: str, **query: str) -> str:
         """Start a sign-in; return the provider's address that the browser is sent to."""
-        response = self.client.get(f"/api/v1/oauth/{provider}/login")
+        response = self.client.get(f"/api/v1/oauth/{provider}/login", query_string=query)
         assert response.status_code == 302, response.text
+        return response.headers["Location"]
+
+    def lands(self, callback: str) -> str:
+        """Come back from the provider; return where the browser is sent."""
+        parts = urlsplit(callback)
+        response = self.client.get(f"{parts.path}?{parts.query}")
+        assert (response.status_code, response.data) == (302, b""), response.text
         return response.headers["Location"]
 
     def end(self, callback: str) -> Answer:
@@ -224,6 +231,43 @@ def test_a_second_identity_of_a_provider_does_not_get_the_account(
     sign_in(browser, person())
     status, problem = sign_in(browser, person("google-eve"))
     assert (status, problem["code"]) == (409, "CONFLICT")
+
+
+def test_a_browser_can_end_at_a_page(browser: Browser, person: Callable[..., str]) -> None:
+    callback = approve(browser.begin("google", next="/welcome?from=google"), person())
+    assert browser.lands(callback) == "/welcome?from=google"
+    assert (browser.client.get("/api/v1/auth/me").json or {})["email"] == EMAIL
+    assert sign_in(browser, person())[0] == 200, "the place was for one sign-in"
+
+
+def test_what_goes_wrong_is_told_in_the_fragment(browser: Browser, person: Callable[..., str]) -> None:
+    callback = approve(browser.begin("google", next="/"), person(verified=False))
+    assert browser.lands(callback) == "/#code=EMAIL_NOT_VERIFIED"
+    state = parse_qs(urlsplit(browser.begin("google", next="/a")).query)["state"][0]
+    query = urlencode({"error": "access_denied", "state": state})
+    assert browser.lands(f"/api/v1/oauth/google/callback?{query}") == "/a#code=PROVIDER_REFUSED"
+    assert browser.client.get("/api/v1/auth/me").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example/",
+        "\\\\evil.example",
+        "javascript:alert(1)",
+        "evil",
+        "",
+        "/\t/evil.example",
+        "/a\r\nSet-Cookie: x=y",
+        "/a#code=x",
+        "/a\n",
+    ],
+)
+def test_a_browser_ends_on_this_host_only(browser: Browser, place: str) -> None:
+    response = browser.client.get("/api/v1/oauth/google/login", query_string={"next": place})
+    assert (response.status_code, (response.json or {})["code"]) == (422, "VALIDATION")
 
 
 def test_a_state_works_once(browser: Browser, person: Callable[..., str]) -> None:
