@@ -84,6 +84,10 @@ class RequestInFlight(Conflict):
     code, title = "REQUEST_IN_FLIGHT", "A request with this Idempotency-Key is still in flight"
 
 
+class TooSlow(PingvasError):
+    code, status, title = "TOO_SLOW", 408, "The request body took too long to come"
+
+
 class TooLarge(PingvasError):
     code, status, title = "TOO_LARGE", 413, "The request body is too large"
 

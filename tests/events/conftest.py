@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,12 +116,12 @@ class Sse:
 
 
 @contextmanager
-def _granian(redis_url: str, keep_alive: float) -> Iterator[Api]:
+def _granian(redis_url: str, keep_alive: float, patience: float = 30) -> Iterator[Api]:
     port = _free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "granian", "--interface", "asgi", "--port", str(port), "standin:front"],
         cwd=Path(__file__).parent,
-        env=os.environ | {"REDIS_URL": redis_url, "KEEP_ALIVE": str(keep_alive)},
+        env=os.environ | {"REDIS_URL": redis_url, "KEEP_ALIVE": str(keep_alive), "PATIENCE": str(patience)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -130,6 +131,8 @@ def _granian(redis_url: str, keep_alive: float) -> Iterator[Api]:
         for line in server.stdout:
             if "Started worker-1" in line:
                 break
+        # Read on, or the server stands still as soon as the pipe is full.
+        threading.Thread(target=server.stdout.read, daemon=True).start()
         httpx.Client(transport=httpx.HTTPTransport(retries=6)).get(f"http://127.0.0.1:{port}/state")
         yield Api(f"http://127.0.0.1:{port}", {"Authorization": "Bearer good"}, server)
     finally:
@@ -147,4 +150,11 @@ def api(redis_url: str) -> Iterator[Api]:
 def api_of_its_own(redis_url: str) -> Iterator[Api]:
     """A front that the test may stop, and that is silent for a minute."""
     with _granian(redis_url, keep_alive=60) as running:
+        yield running
+
+
+@pytest.fixture
+def impatient_api(redis_url: str) -> Iterator[Api]:
+    """A front that waits a second for a body, and for somebody to read."""
+    with _granian(redis_url, keep_alive=60, patience=1) as running:
         yield running

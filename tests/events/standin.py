@@ -8,10 +8,12 @@ from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from pingvas.asgi import build
+from pingvas.web import problem
 from pingvas.web.auth import CALLER
 from pingvas.web.limits import INTERNAL
 
 flask = Flask(__name__)
+problem.init_app(flask)
 flask.config["MAX_CONTENT_LENGTH"] = 1_048_576
 CALLERS_ID = "019a0000-0000-7000-8000-00000000000a"
 rows: dict[str, dict[str, object]] = {}
@@ -45,7 +47,7 @@ def delete(job_id: str) -> ResponseReturnValue:
 
 @flask.get("/state")
 def state() -> ResponseReturnValue:
-    return jsonify(followers=front.hub.followers, threads=threading.active_count(), **asked)
+    return jsonify(followers=front.hub.followers, held=front.held, threads=threading.active_count(), **asked)
 
 
 @flask.post("/echo")
@@ -65,4 +67,10 @@ def seen() -> ResponseReturnValue:
     )
 
 
-front = build(flask, keep_alive=float(os.environ.get("KEEP_ALIVE", "15")), look_every=2, threads=2)
+front = build(
+    flask,
+    keep_alive=float(os.environ.get("KEEP_ALIVE", "15")),
+    look_every=2,
+    threads=2,
+    patience=float(os.environ.get("PATIENCE", "30")),
+)

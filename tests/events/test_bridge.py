@@ -1,12 +1,16 @@
 """Flask behind the front answers as behind any WSGI server."""
 
 import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+
+from pingvas.asgi.bridge import MOST_IN_HAND
 
 if TYPE_CHECKING:
     from tests.events.conftest import Api
@@ -42,6 +46,57 @@ def test_who_hangs_up_in_the_middle_blocks_no_thread(api: "Api") -> None:
             client.sendall(b"GET /big/50000000 HTTP/1.1\r\nHost: x\r\n\r\n")
             client.recv(1_000)
     assert httpx.get(f"{api.url}/state", timeout=10).status_code == 200
+
+
+UNFINISHED = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbegun"
+
+STALLED = b"GET /big/50000000 HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@contextmanager
+def connections(api: "Api", count: int, request: bytes) -> Iterator[list[socket.socket]]:
+    """Give connections on each of which this was sent, and nothing is read."""
+    address = urlsplit(api.url)
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(count):
+            client = stack.enter_context(
+                socket.create_connection((address.hostname, address.port), timeout=20)
+            )
+            client.sendall(request)
+            clients.append(client)
+        yield clients
+
+
+def test_bodies_that_never_come_hold_up_nobody(api: "Api") -> None:
+    with connections(api, MOST_IN_HAND + 50, UNFINISHED):
+        assert httpx.get(f"{api.url}/state", timeout=10).status_code == 200
+        assert httpx.post(f"{api.url}/echo", content=b"x", timeout=10).content == b"x"
+
+
+def test_a_body_that_never_comes_is_refused(impatient_api: "Api") -> None:
+    with connections(impatient_api, 3, UNFINISHED) as clients:
+        answers = [client.recv(1_000) for client in clients]
+    assert [answer.split(b" ")[1] for answer in answers] == [b"408"] * 3
+    assert b"TOO_SLOW" in answers[0]
+
+
+def test_answers_that_nobody_reads_hold_up_nobody(api: "Api") -> None:
+    with connections(api, 10, STALLED):
+        assert httpx.get(f"{api.url}/state", timeout=10).status_code == 200
+        assert httpx.get(f"{api.url}/big/20000000", timeout=10).status_code == 503
+    while httpx.get(f"{api.url}/big/20000000", timeout=10).status_code == 503:
+        pass  # those that were left take no room
+
+
+def test_who_reads_too_slowly_is_left(impatient_api: "Api") -> None:
+    with connections(impatient_api, 1, STALLED) as [client]:
+        while impatient_api.state()["held"]:
+            pass
+        got = 0
+        while part := client.recv(1_000_000):
+            got += len(part)
+        assert 0 < got < 50_000_000
 
 
 def test_paths_and_headers(api: "Api") -> None:

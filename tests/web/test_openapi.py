@@ -50,6 +50,7 @@ def test_a_creating_call_documents_everything(spec: dict[str, Any]) -> None:
         "400",
         "401",
         "403",
+        "408",
         "409",
         "413",
         "415",

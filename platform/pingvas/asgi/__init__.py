@@ -20,16 +20,23 @@ __all__ = ["app", "build"]
 
 
 def build(
-    wsgi_app: WSGIApplication, *, keep_alive: float = 15.0, look_every: int = 4, threads: int = 16
+    wsgi_app: WSGIApplication,
+    *,
+    keep_alive: float = 15.0,
+    look_every: int = 4,
+    threads: int = 16,
+    patience: float = 30.0,
 ) -> Front:
     """Return the ASGI application that serves `wsgi_app` with events, WebSocket and waiting in front.
 
     `keep_alive` is the silence, in seconds, after which a follower is told that the line is up; after
     `look_every` of them the job's row is looked at again; `threads` is how many requests Flask works on at
-    a time.
+    a time, `patience` how long, in seconds, a body may take to
+    come and a piece of a response to go.
     """
     config = settings.get()
-    return Front(wsgi_app, Hub(config.events_url, keep_alive, look_every), threads, config.max_body_bytes)
+    hub = Hub(config.events_url, keep_alive, look_every)
+    return Front(wsgi_app, hub, threads, config.max_body_bytes, patience)
 
 
 class _Lazy:

@@ -19,9 +19,16 @@ _SOCKET = re.compile(r"/ws/jobs/([^/]+)")
 class Front:
     """The ASGI application around a Flask application. The hub lives from start-up to shutdown."""
 
-    def __init__(self, wsgi_app: WSGIApplication, hub: Hub, threads: int, max_body: int) -> None:
+    def __init__(
+        self, wsgi_app: WSGIApplication, hub: Hub, threads: int, max_body: int, patience: float
+    ) -> None:
         self.hub = hub
-        self._flask = Bridge(wsgi_app, threads, max_body)
+        self._flask = Bridge(wsgi_app, threads, max_body, patience)
+
+    @property
+    def held(self) -> int:
+        """Bytes of bodies and responses that are on their way."""
+        return self._flask.held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request, one WebSocket, or the server's own life."""

@@ -22,6 +22,7 @@ from pingvas.errors import (
     RequestInFlight,
     TooLarge,
     TooMany,
+    TooSlow,
     Unauthorized,
     Unavailable,
     UnsupportedMedia,
@@ -239,7 +240,7 @@ def _problems(contract: Contract, method: str, has_path: bool) -> Json:
 def _standing(contract: Contract, method: str, has_path: bool) -> Iterator[type[PingvasError]]:
     yield from (Invalid, TooMany, PingvasError, Unavailable)
     if contract.body or contract.consumes:
-        yield from (TooLarge, UnsupportedMedia)
+        yield from (TooSlow, TooLarge, UnsupportedMedia)
     if contract.body:
         yield Malformed
     if not contract.public:
