@@ -100,7 +100,7 @@ def _servers_and_programs(place: Place, waiter: Waiter) -> Iterator[Supervisor]:
             migrations.upgrade()
         supervisor = Supervisor(place.folder, servers, waiter, console.warn)
         try:
-            with console.step(f"API, workers, beat and Flower (logs in {place.folder.logs})"):
+            with console.step(f"API on {place.url}, workers, beat and Flower (logs in {place.folder.logs})"):
                 servers.instance.url, servers.instance.flower_url = place.url, place.flower_url
                 supervisor.start(programs.everything(place))
                 _wait_ready(place, supervisor)
