@@ -6,7 +6,7 @@ from alembic import op
 from pingvas import roles
 
 revision = "0014"
-down_revision = "0015"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

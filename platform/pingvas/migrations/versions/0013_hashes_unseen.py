@@ -3,7 +3,7 @@
 from pingvas import roles
 from pingvas.migrations.security import grant, revoke
 
-revision = "0015"
+revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None
