@@ -19,7 +19,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint contract audit chaos bench-engine bench-gpu bench-queues bench-money clean
+.PHONY: help run test lint contract audit chaos recovery bench-engine bench-gpu bench-queues bench-money clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ audit: $(VENV)/.dev ## Look for known holes in the installed versions; says so w
 
 chaos: $(VENV)/.dev ## Break everything under 1,000 orders and prove the books (ARGS="--seed 1 --jobs 60 --faults 6")
 	@$(VENV)/bin/python -m tests.chaos $(ARGS)
+
+recovery: $(VENV)/.dev ## Do each fault of docs/reliability.md and time what it costs, in 16 minutes (ARGS=beat: some)
+	@$(VENV)/bin/python -m tests.recovery $(ARGS)
 
 bench-engine: $(VENV)/.run ## Measure the engine with the built-in model, on one CPU thread (ARGS=paused: some)
 	@$(VENV)/bin/python -m gpu_worker.bench cpu $(ARGS)

@@ -26,6 +26,7 @@ from tests.chaos import brokers, stores
 from tests.chaos.brokers import Broker
 from tests.chaos.stores import Store
 
+TASKS: Final = "tests.chaos.worker"
 WORKERS: Final = 2
 BEATS: Final = ("beat", "beat-standby")
 BROKERS: Final = ("redis", "rabbitmq")
@@ -57,15 +58,18 @@ def worker_name(number: int) -> str:
 
 
 class World:
-    """Servers and programs. Programs end with the thread that starts them: let it be the main one."""
+    """Servers and programs. Programs end with the thread that starts them: let it be the main one.
 
-    def __init__(self, folder: DataFolder, broker: str, store: str) -> None:
-        self.folder = folder
+    `tasks` is what its workers run, Celery's entry point.
+    """
+
+    def __init__(self, folder: DataFolder, broker: str, store: str, tasks: str = TASKS) -> None:
+        self.folder, self._tasks = folder, tasks
         self.postgres = postgres.start(folder)
-        self.events = brokers.Redis(folder, _free_port())
+        self.events = brokers.Redis(folder, free_port())
         self.broker: Broker = brokers.RabbitMQ() if broker == "rabbitmq" else self.events
-        self.store: Store = stores.S3(folder, _free_port()) if store == "s3" else stores.Folder()
-        self.place = Place(folder, port=_free_port())
+        self.store: Store = stores.S3(folder, free_port()) if store == "s3" else stores.Folder()
+        self.place = Place(folder, port=free_port())
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -84,13 +88,13 @@ class World:
 
     def gpu_worker(self, number: int, fault: str = "", threads: int = 4) -> Program:
         """Return a worker that draws with the stand-in, and dies where `fault` says."""
-        argv = _on_standin(programs.worker(worker_name(number), routing.queue_names(), threads))
+        argv = self._of_tasks(programs.worker(worker_name(number), routing.queue_names(), threads))
         return Program(worker_name(number), argv, roles.WORKER, {"PINGVAS_FAULT": fault})
 
     def sweeper(self) -> Program:
         """Return the worker of the sweep."""
         made = programs.control_worker(self.place)
-        return replace(made, argv=_on_standin(made.argv))
+        return replace(made, argv=self._of_tasks(made.argv))
 
     def beat(self, name: str) -> Program:
         """Return one of two beats, with a schedule of its own."""
@@ -107,6 +111,9 @@ class World:
             time.sleep(2 * float(SHORT["PINGVAS_SWEEP_SECONDS"]))
         for name in killed:
             self.start(self.beat(name))
+
+    def _of_tasks(self, argv: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(self._tasks if part == "tasks" else part for part in argv)
 
     def start(self, program: Program) -> None:
         """Start a program."""
@@ -127,6 +134,12 @@ class World:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+
+    def end(self, name: str, seconds: float) -> None:
+        """Ask a program to end, and kill it when it takes longer."""
+        child = self._children.pop(name)
+        child.terminate()
+        process.wait_or_kill(child, seconds)
 
     def dies(self, name: str, seconds: float) -> bool:
         """Wait until a program dies by itself; False when it does not."""
@@ -178,7 +191,9 @@ class World:
 
 
 @contextmanager
-def made(environment: dict[str, str], broker: str = "redis", store: str = "folder") -> Iterator[World]:
+def made(
+    environment: dict[str, str], broker: str = "redis", store: str = "folder", tasks: str = TASKS
+) -> Iterator[World]:
     """Make a world, point this process at it, and leave its folder behind if the block fails."""
     for name in list(os.environ):
         if name.startswith(("PINGVAS_", "S3_", "DATABASE_URL", "BROKER_URL", "REDIS_URL")):
@@ -186,7 +201,7 @@ def made(environment: dict[str, str], broker: str = "redis", store: str = "folde
     folder = DataFolder(Path(tempfile.mkdtemp(prefix="pingvas-chaos-")))
     folder.make()
     with ExitStack() as cleanup:
-        world = World(folder, broker, store)
+        world = World(folder, broker, store, tasks)
         cleanup.callback(world.stop)
         os.environ |= _OPEN | environment | world.store.environment
         os.environ |= {"DATABASE_URL": world.postgres.url, "BROKER_URL": world.broker.url}
@@ -199,11 +214,8 @@ def made(environment: dict[str, str], broker: str = "redis", store: str = "folde
     shutil.rmtree(folder.path)
 
 
-def _on_standin(argv: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple("tests.chaos.worker" if part == "tasks" else part for part in argv)
-
-
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

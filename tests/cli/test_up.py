@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from pingvas.cli.rest import Client
 from pingvas.embedded import DataFolder, Instance
 from tests.cli.conftest import COMMAND, own_environment, run_command
 from tests.conftest import free_port
@@ -168,11 +169,12 @@ def test_a_second_one_on_the_folder_hears_of_the_first(up: Up) -> None:
     assert f"already runs on {up.folder.path}: {up.instance().url}" in done.stderr
 
 
-def test_a_worker_that_is_killed_comes_back(up: Up) -> None:
-    before = up.instance().processes["gpu-worker"]
+@pytest.mark.parametrize("name", ["gpu-worker", "control-worker", "beat", "api"])
+def test_a_program_that_is_killed_comes_back(up: Up, name: str) -> None:
+    before = up.instance().processes[name]
     os.killpg(before.pid, signal.SIGKILL)
     deadline = time.monotonic() + 60
-    while up.instance().processes["gpu-worker"] == before:
+    while up.instance().processes[name] == before or not Client(up.instance().url).ready():
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert up.run("generate", "a red circle", "-o", str(up.folder.path / "again.png")).returncode == 0
