@@ -2,7 +2,7 @@
 
 shares, waits: a real worker with stand-in jobs, on an embedded Redis, and on RabbitMQ where that is
 installed; two minutes. simulation: a day of a fleet in the same order, without a broker; a minute.
-post, listeners, backlog: the API on embedded servers of its own; two minutes.
+post, listeners, backlog, policies: the API and its reads, on embedded servers of its own; two minutes.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pingvas.embedded import redis as redis_server
 from pingvas.embedded.servers import environment
 
 OF_ORDER = ("shares", "waits", "simulation")
-OF_THE_API = ("post", "listeners", "backlog")
+OF_THE_API = ("post", "listeners", "backlog", "policies")
 
 
 def main(arguments: list[str]) -> None:

@@ -30,7 +30,7 @@ TURNS = "ABBAABBA"
 ORDER = Order(prompt="a red circle on a blue background", seed=42)
 
 # One job in ten is on the broker, the others wait for their user's place.
-_BACKLOG = text("""
+BACKLOG = text("""
     INSERT INTO jobs (id, user_id, kind, status, tier, priority, model, prompt, parameters, credits_quoted,
                       attempt, failures, created_at, run_after, rung_at)
     SELECT job.id, owner.id, 'text2image', 'pending', 'studio', 'interactive', 'tiny', 'a circle',
@@ -60,7 +60,7 @@ def main() -> None:
 def _fill() -> None:
     values = {"ids": [ids.new() for _ in range(WAITING)], "now": clock.now(), "owners": _OWNERS}
     with db.transaction() as session:
-        session.execute(_BACKLOG, values)
+        session.execute(BACKLOG, values)
     _settle()
 
 
