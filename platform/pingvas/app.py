@@ -1,13 +1,14 @@
 """The WSGI application: `create_app()`."""
 
 import logging
+from functools import cache
 from importlib.metadata import version
 
 from apiflask import APIFlask
 from sqlalchemy import text
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from pingvas import admin, db, domains, logs, settings, storage
+from pingvas import admin, db, domains, logs, roles, settings, storage
 from pingvas.accounts import principals
 from pingvas.accounts.views import bp as accounts
 from pingvas.billing import plans
@@ -18,6 +19,8 @@ from pingvas.gallery.views import bp as gallery
 from pingvas.jobs.dispatch import probe
 from pingvas.jobs.views import bp as jobs
 from pingvas.web import auth, docs, headers, health, limits, openapi, problem, request_id
+
+log = logging.getLogger(__name__)
 
 BLUEPRINTS = (
     accounts,
@@ -74,7 +77,18 @@ def _log() -> None:
 
 def _database() -> None:
     with db.engine().connect() as connection:
-        connection.execute(text("SELECT 1"))
+        _warn_of_owner(bool(connection.scalar(text(roles.BOUND))))
+
+
+@cache
+def _warn_of_owner(bound: bool) -> None:
+    """Say once, as soon as the database is there, that nothing keeps users apart in it."""
+    if not bound:
+        log.warning(
+            "DATABASE_URL signs in as the tables' owner or a superuser, whom row-level security does not "
+            "bind: give the API the role %s (docs/operations.md)",
+            roles.API,
+        )
 
 
 def _broker() -> None:

@@ -31,5 +31,11 @@ END $$;
 """
 """Makes the roles that are missing, without a right to sign in. CREATEROLE is needed only if one is."""
 
+BOUND: Final = """
+    SELECT NOT (rolsuper OR rolbypassrls OR EXISTS (
+        SELECT FROM pg_class WHERE oid = to_regclass('users') AND relowner = pg_roles.oid))
+    FROM pg_roles WHERE rolname = session_user"""
+"""Asks whether row-level security binds whoever is connected."""
+
 SIGN_IN: Final = "".join(f"ALTER ROLE {role} LOGIN;\n" for role in OF_PROCESSES)
 """Lets processes sign in. How they prove who they are is the server's business (`pg_hba.conf`, passwords)."""
