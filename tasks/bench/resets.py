@@ -15,7 +15,7 @@ from tasks.bench import stand
 
 USERS = 100_000
 TURNS = "ABCCBA"
-MANY, TURNS_OF_MANY = 300_000, "BAC"
+MANY, TURNS_OF_MANY = 300_000, "BC"  # the first has it easier: it finds an empty ledger
 
 # Of a hundred, five are on a plan that is paid for, and get a mail.
 _USERS = text("""
@@ -37,10 +37,10 @@ def main(users: int = USERS) -> None:
         with db.transaction() as session:
             session.execute(_USERS, {"users": users, "now": now})
             session.execute(_WALLETS, {"now": now})
-        seconds: dict[str, list[float]] = {turn: [] for turn in "ABC"}
-        busy: dict[str, list[float]] = {turn: [] for turn in "ABC"}
+        seconds: dict[str, list[float]] = {turn: [] for turn in turns}
+        busy: dict[str, list[float]] = {turn: [] for turn in turns}
         for number, turn in enumerate(turns, 1):
-            _analyze()
+            _vacuum()
             before = stand.cpu_seconds(postgres)
             seconds[turn].append(_round(months.add(now, number), turn))
             busy[turn].append(stand.cpu_seconds(postgres) - before)
@@ -48,6 +48,7 @@ def main(users: int = USERS) -> None:
     rows = [
         (name, *map(tables.spread, (seconds[turn], busy[turn])), f"{median(seconds[turn]) / users * 1e6:.0f}")
         for turn, name in names.items()
+        if turn in turns
     ]
     title = f"Resets of {users} users, ledger rows and mails included"
     tables.show(title, ("", "s", "the database's processor, s", "s for a million"), rows)
@@ -58,7 +59,7 @@ def main(users: int = USERS) -> None:
             tables.spread([a / b for a, b in zip(taken[turn], taken["B"], strict=True)]),
             "<= 1.5",
         )
-        for turn in "AC"
+        for turn in sorted(set(turns) - {"B"})
         for unit, taken in (("time", seconds), ("processor", busy))
     ]
     tables.show("Ratio to one statement", ("", "", "", "bar"), ratios)
@@ -73,9 +74,10 @@ def _round(now: datetime, turn: str) -> float:
     return time.perf_counter() - began
 
 
-def _analyze() -> None:
-    with db.transaction() as session:
-        session.execute(text("ANALYZE"))
+def _vacuum() -> None:
+    """Let no round pay for tidying up after the one before."""
+    with db.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM (ANALYZE)"))
 
 
 if __name__ == "__main__":
