@@ -11,7 +11,7 @@ from tests.contract.conftest import Api
 
 _HERE = Path(__file__).parent
 _SECONDS = os.environ.get("CONTRACT_SECONDS", "60")
-_CASES = 5_000 if int(_SECONDS) >= 600 else 800
+_CASES = 4_000 if int(_SECONDS) >= 600 else 800
 """How many at least: half of what a machine with two slow and busy cores makes."""
 _SEED = os.environ.get("CONTRACT_SEED", "1")
 
