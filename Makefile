@@ -58,7 +58,7 @@ bench-engine: $(VENV)/.run ## Measure the engine with the built-in model, on one
 bench-gpu: ## Measure the engine on the CUDA device, needing no network (ARGS=sd15: some)
 	@$(or $(wildcard $(VENV)/bin/python),$(PYTHON)) -m gpu_worker.bench gpu $(ARGS)
 
-bench-queues: $(VENV)/.run ## Measure the order between tiers, on Redis and on RabbitMQ (ARGS=shares: some)
+bench-queues: $(VENV)/.dev ## Measure the order between tiers, on Redis and on RabbitMQ (ARGS=shares: some)
 	@$(VENV)/bin/python -m tasks.bench $(ARGS)
 
 bench-money: $(VENV)/.run ## Measure the monthly reset (ARGS="--users 1000000": a million)

@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._log = folder, folder / "log"
-        self._port, names, distribution = _free_ports(3)
+        self._port, names, distribution = free_ports(3)
         self._environment = _environment(folder, self._port, names, distribution)
         # Erlang would start this one as a daemon that stays behind.
         self._programs = [self._spawn(["epmd", "-port", str(names)])]
@@ -87,7 +87,8 @@ def _environment(folder: Path, port: int, names: int, distribution: int) -> dict
     }
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
+    """Return different loopback ports that were free a moment ago."""
     with ExitStack() as held:  # all at once, or one may be given twice
         probes = [held.enter_context(socket.socket()) for _ in range(number)]
         for probe in probes:
