@@ -105,6 +105,16 @@ def test_a_model_can_be_taken_out_again() -> None:
         entries.remove_entry("mine")
 
 
+def test_the_built_in_model_can_be_put_back_as_it_was() -> None:
+    before = dict(vars(entries.find("tiny")))
+    entries.remove_entry("tiny")
+    entries.add_entry("tiny", "builtin:tiny", title=before["title"])
+    after = dict(vars(entries.find("tiny")))
+    assert {name: after[name] for name in before if not name.startswith("_") and name != "created_at"} == {
+        name: value for name, value in before.items() if not name.startswith("_") and name != "created_at"
+    }
+
+
 def test_a_folder_without_an_index_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=r"model_index\.json"):
         entries.add_entry("mine", str(tmp_path))

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from sqlalchemy import select, text
 
-from pingvas import db, migrations
+from pingvas import cached, db, migrations
 from pingvas.accounts import login
 from pingvas.audit.models import AuditEntry
+from pingvas.cli import stuck
 from tests.cli.conftest import Run, own_environment, run_command
 
 EMAIL = "ada@example.com"
@@ -139,3 +140,15 @@ def test_an_external_schema_is_not_changed_behind_its_owners_back(pingvas: Run) 
     finally:
         with db.engine().begin() as connection:
             connection.execute(text("ALTER TABLE users_away RENAME TO users"))
+
+
+def test_the_only_model_is_removed_on_purpose_only_and_doctor_says_how_to_mend_it(pingvas: Run) -> None:
+    done = pingvas("models", "remove", "tiny")
+    assert done.returncode == 1
+    assert "the only model" in done.stderr
+    assert pingvas("models", "remove", "tiny", "--yes").returncode == 0
+    wrong = stuck.models()
+    assert (wrong.state, wrong.mend) == ("wrong", "pingvas models add tiny builtin:tiny")
+    assert pingvas(*wrong.mend.split()[1:]).returncode == 0
+    cached.forget_all()
+    assert stuck.models().text == "tiny"

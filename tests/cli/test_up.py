@@ -177,7 +177,9 @@ def test_a_program_that_is_killed_comes_back(up: Up, name: str) -> None:
     while up.instance().processes[name] == before or not Client(up.instance().url).ready():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert up.run("generate", "a red circle", "-o", str(up.folder.path / "again.png")).returncode == 0
+    # A plan on which one may ask more often than these tests do.
+    done = up.run("generate", "a red circle", "--tier", "studio", "-o", str(up.folder.path / "again.png"))
+    assert done.returncode == 0, done.stderr
 
 
 def test_after_kill_9_of_everything_the_next_start_finds_all_of_it(up: Up) -> None:
@@ -204,6 +206,7 @@ def test_a_request_to_stop_is_served_cleanly(up: Up) -> None:
         text=True,
     ) as process:
         _read_until(process, "Ctrl-C")
+        assert up.run("queues", "pause", "free").returncode == 0  # for the test that follows
         identities = up.instance().processes.values()
         process.terminate()
         rest, _ = process.communicate(timeout=60)
@@ -211,3 +214,15 @@ def test_a_request_to_stop_is_served_cleanly(up: Up) -> None:
     assert "Traceback" not in rest
     assert not any(identity.process() for identity in identities)
     assert up.folder.read() is None
+
+
+def test_an_instance_that_cannot_make_a_first_picture_serves_all_the_same(up: Up) -> None:
+    argv = [COMMAND, *arguments()]
+    with subprocess.Popen(
+        argv, env=up.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        printed = _read_until(process, "Ctrl-C")
+        assert "No first picture: The queue of the free plan is paused" in printed
+        assert Client(up.instance().url).ready()
+        process.terminate()
+        process.communicate(timeout=60)

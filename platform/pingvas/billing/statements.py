@@ -15,7 +15,7 @@ USAGE: Final = ("user", "email", "jobs", "credits")
 
 _LINES = text("""
     SELECT created_at, type, amount, balance_after, job_id, description, actor FROM ledger_transactions
-    WHERE user_id = :user AND created_at >= :start AND created_at < :end ORDER BY id""")
+    WHERE user_id = :user AND created_at >= :start AND created_at < :end ORDER BY created_at, id""")
 
 # Metered charges are those that went to the user's receivable.
 _USAGE = text("""

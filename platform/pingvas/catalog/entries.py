@@ -14,6 +14,7 @@ from pingvas.catalog.models import CatalogEntry
 from pingvas.errors import Conflict, Invalid, NotFound
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+BUILTIN = "builtin:tiny"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 MAX_SIDE = 4096
 
@@ -120,7 +121,9 @@ def _check(slug: str, max_side: int, min_side: int, price_factor: float, min_tie
 
 
 def _location(location: str) -> str:
-    """Return a folder or file as an absolute path, a hub id as it is."""
+    """Return a folder or file as an absolute path, a hub id and the built-in model as they are."""
+    if location == BUILTIN:
+        return location
     path = Path(location).expanduser()
     if path.is_dir():
         if not (path / "model_index.json").is_file():
@@ -163,6 +166,7 @@ def _guess_family(slug: str, location: str) -> str:
     index = Path(location) / "model_index.json"
     text = (index.read_text(encoding="utf-8") if index.is_file() else f"{slug} {location}").lower()
     signs = {
+        "tiny": (BUILTIN,),
         "sdxl": ("stablediffusionxl", "sdxl", "stable-diffusion-xl"),
         "sd3": ("stablediffusion3", "stable-diffusion-3", "sd3"),
         "flux": ("fluxpipeline", "flux"),

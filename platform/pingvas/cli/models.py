@@ -8,7 +8,7 @@ from pingvas.billing.plans import Tier
 from pingvas.catalog import entries
 from pingvas.catalog.families import FAMILIES
 from pingvas.cli import console
-from pingvas.cli.console import data_dir_option
+from pingvas.cli.console import CommandError, data_dir_option
 from pingvas.cli.session import rows, write_down
 
 
@@ -52,7 +52,8 @@ def add(
     min_tier: str,
     title: str | None,
 ) -> None:
-    """Offer a model as SLUG. LOCATION is a diffusers folder, a .safetensors file or a hub id (owner/name)."""
+    """Offer a model as SLUG. LOCATION is a diffusers folder, a .safetensors file, a hub id (owner/name) or
+    builtin:tiny."""
     with rows(), db.transaction():
         entry = entries.add_entry(
             slug,
@@ -69,10 +70,15 @@ def add(
 
 @group.command("remove")
 @click.argument("slug")
+@click.option("--yes", is_flag=True, help="Also where it is the only one.")
 @data_dir_option
-def remove(slug: str) -> None:
-    """Take a model out of the catalogue."""
+def remove(slug: str, yes: bool) -> None:
+    """Take a model out of the catalogue. Its jobs that wait fail and cost nothing."""
     with rows(), db.transaction():
+        if not yes and [entry.slug for entry in entries.list_entries()] == [slug]:
+            raise CommandError(
+                f"{slug} is the only model: nobody could order a picture. Remove it with --yes."
+            )
         entries.remove_entry(slug)
         write_down("models.remove", f"model:{slug}")
     console.done(f"{slug} is no longer offered")

@@ -93,7 +93,13 @@ class _Shown:
 
 def _words(job: dict[str, Any]) -> str:
     if job["status"] == "pending":
-        return "waiting for a worker" if job["attempt"] == 0 else "waiting for another try"
+        if job["attempt"]:
+            return "waiting for another try"
+        return (
+            "waiting for a worker"
+            if job["eta_seconds"]
+            else "waiting: operators have paused the plan's queue"
+        )
     return "drawing" if job["progress"]["step"] else "loading the model"
 
 

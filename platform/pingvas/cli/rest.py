@@ -19,7 +19,9 @@ class ApiError(CommandError):
         self.code = str(problem.get("code", ""))
         detail = problem.get("detail") or problem.get("title") or f"HTTP status {status}"
         fields = [
-            f"{'.'.join(map(str, e.get('loc', [])))}: {e.get('msg')}" for e in problem.get("errors", [])
+            f"{'.'.join(map(str, e.get('loc', [])))}: {e.get('msg')}"
+            for e in problem.get("errors", [])
+            if e.get("msg") != detail
         ]
         super().__init__("; ".join([str(detail), *fields]))
 

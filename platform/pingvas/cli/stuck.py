@@ -6,6 +6,8 @@ from typing import Final
 
 from pingvas import beats, db
 from pingvas.billing import reconcile
+from pingvas.billing.subscriptions.finding import doubled
+from pingvas.catalog import entries
 from pingvas.cli.checks import Finding
 from pingvas.cli.console import duration, expected_errors, explain
 from pingvas.jobs import stuck
@@ -24,6 +26,8 @@ def checks() -> Iterator[tuple[str, Callable[[], Finding]]]:
         "dead letters": letters,
         "beat": beat,
         "books": books,
+        "subscriptions": subscriptions,
+        "models": models,
     }
     for name, look in looks.items():
         yield name, partial(_asked, name, look)
@@ -96,3 +100,23 @@ def books() -> Finding:
         return Finding("books", "ok", "they balance")
     text = "; ".join(f"{check}: {len(found)}, the first: {found[0]}" for check, found in problems.items())
     return Finding("books", "wrong", text, "keep the logs; correct by new ledger transactions only")
+
+
+def subscriptions() -> Finding:
+    """Customers who pay more than once: they opened two checkouts and paid both."""
+    with db.transaction() as session:
+        found = doubled(session)
+    if found:
+        text = "; ".join(f"user {user} pays for {', '.join(ids)}" for user, ids in found.items())
+        return Finding("subscriptions", "note", text, "cancel and refund all but one at the shop")
+    return Finding("subscriptions", "ok", "nobody pays for two")
+
+
+def models() -> Finding:
+    """What can be ordered."""
+    slugs = [entry.slug for entry in entries.list_entries()]
+    if not slugs:
+        return Finding(
+            "models", "wrong", "none: nothing can be ordered", "pingvas models add tiny builtin:tiny"
+        )
+    return Finding("models", "ok", ", ".join(slugs))

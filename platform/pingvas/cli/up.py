@@ -86,11 +86,20 @@ class _Run:
             check(place)
             with _servers_and_programs(place, self._waiter) as supervisor:
                 if self._wishes.first_picture:
-                    _first_picture(place, self._wishes.output, supervisor)
+                    self._first_picture(supervisor)
                 if not self._wishes.once:
                     self.serving = True
                     _print_addresses(place)
                     supervisor.forever()
+
+    def _first_picture(self, supervisor: Supervisor) -> None:
+        """Make it. An instance that cannot is served all the same: `pingvas doctor` needs it to say why."""
+        try:
+            _first_picture(self._place, self._wishes.output, supervisor)
+        except CommandError as error:
+            if self._wishes.once:
+                raise
+            console.warn(f"No first picture: {error}")
 
 
 @contextmanager
@@ -161,6 +170,8 @@ def check_port(host: str, port: int, option: str) -> None:
 
 def _first_picture(place: Place, output: Path | None, supervisor: Supervisor) -> None:
     account, client = demo.sign_in(place.folder, place.url)
+    if _is_paused(client, "free"):
+        raise CommandError("The queue of the free plan is paused; open it with: pingvas queues resume free")
     granted = demo.top_up(client, account, FIRST_ORDER)
     if granted:
         console.say(f"  The demo account was out of credits and got {granted}.")
@@ -170,16 +181,27 @@ def _first_picture(place: Place, output: Path | None, supervisor: Supervisor) ->
     console.done(made.describe())
 
 
+def _is_paused(client: Client, tier: str) -> bool:
+    queues = client.get("/api/v1/queues")["items"]
+    return any(queue["tier"] == tier and queue["state"] == "paused" for queue in queues)
+
+
 def _print_addresses(place: Place) -> None:
-    _, signed_in = demo.sign_in(place.folder, place.url)
     console.say(f"""
 API      {place.url}/api/v1, docs at {place.url}/api/docs
 Flower   {place.flower_url} (login {programs.flower_login(place.folder)})
-Next     {_generate_command(place)} 'a green star on a white background'
-or       {_curl(place.url, signed_in.key)}
-         (its token is good for {settings.get().access_token_seconds // 60} minutes)
+Next     {_generate_command(place)} 'a green star on a white background'{_or_curl(place)}
 
 Ctrl-C stops everything.""")
+
+
+def _or_curl(place: Place) -> str:
+    try:
+        _, signed_in = demo.sign_in(place.folder, place.url)
+    except CommandError:  # too many have failed to sign in from here; the first line works a little later
+        return ""
+    minutes = settings.get().access_token_seconds // 60
+    return f"\nor       {_curl(place.url, signed_in.key)}\n         (its token is good for {minutes} minutes)"
 
 
 def _generate_command(place: Place) -> str:

@@ -6,8 +6,10 @@ import httpx
 import pytest
 from flask.testing import FlaskClient
 
+from pingvas import db
 from pingvas.billing.lemonsqueezy import inbox
 from pingvas.billing.lemonsqueezy.standin import Shop
+from pingvas.billing.subscriptions.finding import doubled
 from pingvas.embedded.servers import forget_settings
 
 Headers = dict[str, str]
@@ -69,6 +71,25 @@ def test_a_plan_is_bought_changed_in_the_portal_and_cancelled(
     httpx.post(f"{standin.url}/subscriptions/{number}", data={"action": "expire"})
     inbox.handle_due()
     assert ask(client, user, "subscription")["tier"] == "free"
+
+
+def test_a_second_click_pays_nothing_and_two_subscriptions_are_noticed(
+    standin: Shop, client: FlaskClient, user: Headers
+) -> None:
+    urls = [
+        client.post(
+            "/api/v1/payments/create-checkout", json={"tier": "pro", "interval": "month"}, headers=user
+        ).get_json()["checkout_url"]
+        for _ in range(2)
+    ]
+    assert [httpx.post(urls[0]).status_code for _ in range(2)] == [303, 404]
+    inbox.handle_due()
+    with db.transaction() as session:
+        assert doubled(session) == {}
+    assert httpx.post(urls[1]).status_code == 303
+    inbox.handle_due()
+    with db.transaction() as session:
+        assert list(doubled(session).values()) == [list(standin.subscriptions)]
 
 
 def test_credits_are_bought_and_refunded_though_webhooks_come_reversed_twice_and_forged(

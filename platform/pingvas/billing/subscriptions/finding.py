@@ -3,7 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from pingvas import clock
@@ -23,6 +24,15 @@ def current(session: Session, user_id: UUID) -> Subscription | None:
     """Return a user's subscription unless it is over."""
     row = latest(session, user_id)
     return None if row is None or row.phase == "ended" else row
+
+
+def doubled(session: Session) -> dict[UUID, list[str]]:
+    """Return who pays for several subscriptions at once, each by the provider's id, the oldest first."""
+    ids = aggregate_order_by(Subscription.provider_id, Subscription.created_at, Subscription.id)
+    query = select(Subscription.user_id, func.array_agg(ids))
+    query = query.where(Subscription.phase == "running", Subscription.status != "cancelled")
+    rows = session.execute(query.group_by(Subscription.user_id).having(func.count() > 1))
+    return {user_id: list(found) for user_id, found in rows}
 
 
 def following(row: Subscription) -> tuple[str, datetime] | None:

@@ -55,7 +55,7 @@ def _checkout(app: Flask, shop: Shop) -> None:
 
     @app.post("/checkout/<id_>")
     def pay(id_: str) -> Redirect:
-        checkout = shop.checkouts.get(id_) or abort(404)
+        checkout = shop.checkouts.pop(id_, None) or abort(404)  # who clicks twice pays once
         shop.pay(checkout)
         return redirect(checkout.redirect_url or "/", 303)
 
