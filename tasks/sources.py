@@ -23,6 +23,6 @@ def of(slug: str) -> ModelSource:
     entry = entries.find(slug)
     if entry is None:
         raise ModelRemoved(f"The catalogue no longer has a model {slug!r}.")
-    if entry.location == "builtin:tiny":
+    if entry.location == entries.BUILTIN:
         return replace(BUILTIN_TINY, slug=slug)
     return ModelSource(slug=slug, location=entry.location, family=entry.family)

@@ -95,7 +95,7 @@ def advance_together(
     differently for its place in the batch."""
     latents = torch.cat([one.latents for one in trajectories])
     history = torch.cat([one.history for one in trajectories])
-    correcting = any(one.plan is not None and one.plan.corrects for one in trajectories)
+    correcting = any(_corrects(one) for one in trajectories)
     expected = column(table, 2) * latents + column(table, 3) * predictions
     corrected = latents
     if correcting:
@@ -113,7 +113,11 @@ def advance_together(
     for one in trajectories:
         own = slice(start, start + one.pictures)
         one.latents, one.history, start = latents[own], expected[own], own.stop
-        one.base = base[own] if one.plan is not None and one.plan.corrects else one.latents
+        one.base = base[own] if _corrects(one) else one.latents
+
+
+def _corrects(one: Trajectory) -> bool:
+    return one.plan is not None and one.plan.corrects
 
 
 def _is_noisy(one: Trajectory) -> bool:

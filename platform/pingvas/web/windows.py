@@ -123,13 +123,12 @@ def _run(url: str, calls: Sequence[_Called]) -> Sequence[Any]:
         for call in calls:
             pipeline.evalsha(script.sha, 1, call[0], *_arguments(call))
         replies = pipeline.execute(raise_on_error=False)
-    unknown = [call for call, reply in zip(calls, replies, strict=True) if isinstance(reply, NoScriptError)]
-    later = iter([script([call[0]], _arguments(call)) for call in unknown])
-    told = [next(later) if isinstance(reply, NoScriptError) else reply for reply in replies]
-    for reply in told:
-        if isinstance(reply, redis.RedisError):
+    for number, reply in enumerate(replies):
+        if isinstance(reply, NoScriptError):
+            replies[number] = script([calls[number][0]], _arguments(calls[number]))
+        elif isinstance(reply, redis.RedisError):
             raise reply
-    return told
+    return list(replies)
 
 
 def _arguments(call: _Called) -> list[int]:
