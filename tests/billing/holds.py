@@ -27,7 +27,7 @@ def hold(user_id: UUID, quote: int, *, metered: bool = False) -> UUID:
         "priority": "interactive",
         "model": "tiny",
         "prompt": "a red circle",
-        "parameters": {},
+        "parameters": {"width": 128, "height": 128, "steps": 12, "num_images": 1},
         "quote": quote,
         "eta_p50": 1,
         "eta_p90": 1,

@@ -16,6 +16,7 @@ from pingvas.accounts.register import register
 from pingvas.embedded import postgres
 from tests.billing.holds import hold
 from tests.db.grants import GRANTS
+from tests.jobs.eta import rows
 
 pytestmark = pytest.mark.usefixtures("clean_db")
 
@@ -240,10 +241,12 @@ def test_what_waits_is_known_without_its_prompt(api: Connection) -> None:
     assert names & {"prompt", "parameters", "error_detail"} == set()
 
 
-def test_who_is_listed_by_index(api: Connection, ada: UUID) -> None:
+def test_who_is_listed_by_index(api: Connection, ada: UUID, bob: UUID) -> None:
     """The policy is an InitPlan, so that the lists' index still serves."""
+    rows.insert(ada, 200)
+    rows.insert(bob, 2_000)
+    rows.analyse()
     with acting(api, ada):
-        api.execute("SET LOCAL enable_seqscan = off")
         lines = api.execute("EXPLAIN SELECT * FROM jobs WHERE user_id = %s ORDER BY id DESC LIMIT 20", [ada])
         plan = "\n".join(line for (line,) in lines)
     assert "ix_jobs_user_id_id" in plan
