@@ -1,5 +1,6 @@
 """The one tree of errors that reach a client; `web.problem` renders it as RFC 9457 problem+json."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 
@@ -52,6 +53,10 @@ class SecondFactorRequired(Forbidden):
     code, title = "SECOND_FACTOR_REQUIRED", "This needs the second factor"
 
 
+class SecondFactorInvalid(SecondFactorRequired):
+    code, title = "SECOND_FACTOR_INVALID", "This code is wrong, too old, or was used before"
+
+
 class EmailNotVerified(Forbidden):
     code, title = "EMAIL_NOT_VERIFIED", "The e-mail address is not verified"
 
@@ -100,6 +105,17 @@ class Invalid(PingvasError):
     """Semantically wrong input; `errors` lists `{loc, msg, type}` like pydantic does."""
 
     code, status, title = "VALIDATION", 422, "The request is not valid"
+
+    def __init__(self, detail: str = "", **extra: Any) -> None:
+        super().__init__(detail or _in_words(extra.get("errors", ())), **extra)
+
+
+def _in_words(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first of `errors` as a sentence, for those who show the detail alone."""
+    if not errors:
+        return ""
+    more = f" ({len(errors) - 1} more in `errors`)" if len(errors) > 1 else ""
+    return ": ".join(filter(None, (".".join(map(str, errors[0]["loc"])), errors[0]["msg"]))) + more
 
 
 class InvalidToken(Invalid):

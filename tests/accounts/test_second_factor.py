@@ -72,7 +72,8 @@ def test_turning_it_on_ends_sign_ins_that_have_not_proved_it(
 def test_a_replayed_code_is_refused(nobody: Caller, authenticator: Authenticator) -> None:
     code = authenticator.code()
     assert sign_in(nobody, totp=code)[0] == 200
-    assert sign_in(nobody, totp=code)[0] == 403
+    status, problem = sign_in(nobody, totp=code)
+    assert (status, problem["code"]) == (403, "SECOND_FACTOR_INVALID")
 
 
 def test_a_code_used_by_two_at_once_works_once(nobody: Caller, authenticator: Authenticator) -> None:

@@ -2,16 +2,18 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from pingvas import clock, db
 from pingvas.accounts import second_factor, tokens
 from pingvas.accounts.models import SecondFactor, User
 from pingvas.accounts.register import register
 from pingvas.audit.models import AuditEntry
+from pingvas.billing.subscriptions.models import Subscription
 from pingvas.mail.models import Mail
 from tests.cli.conftest import Run
 
@@ -84,6 +86,23 @@ def test_a_lost_second_factor(ada: UUID, pingvas: Run) -> None:
     with db.transaction() as session:
         mail = session.scalars(select(Mail)).one()
     assert (mail.recipient, mail.template, mail.language) == (EMAIL, "second-factor-reset", "ko")
+
+
+def test_another_plan_beside_one_that_is_paid_for(ada: UUID, pingvas: Run) -> None:
+    done = pingvas("user", "set-tier", EMAIL, "studio")
+    assert (done.stdout, done.stderr) == (f"✓ {EMAIL} is on studio\n", "")
+    now = clock.now()
+    paid = Subscription(user_id=ada, provider_id="77", status="active", tier="starter", interval="month")
+    paid.created_at = paid.updated_at = now
+    paid.best_tier, paid.best_until, paid.phase = "starter", now + timedelta(days=20), "running"
+    with db.transaction() as session:
+        session.add(paid)
+    done = pingvas("user", "set-tier", EMAIL, "pro")
+    assert (done.returncode, account().tier) == (0, "pro")
+    assert f"! {EMAIL} pays for starter (subscription 77)" in done.stderr
+    with db.transaction() as session:
+        session.execute(update(Subscription).values(status="cancelled"))
+    assert pingvas("user", "set-tier", EMAIL, "studio").stderr == ""
 
 
 def test_the_module_is_the_command() -> None:

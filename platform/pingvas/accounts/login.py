@@ -11,7 +11,7 @@ from pingvas import db
 from pingvas.accounts import lockout, passwords, second_factor, users
 from pingvas.accounts.models import User
 from pingvas.accounts.second_factor import Proof
-from pingvas.errors import InvalidCredentials, SecondFactorRequired
+from pingvas.errors import InvalidCredentials, SecondFactorInvalid, SecondFactorRequired
 
 
 @dataclass
@@ -60,7 +60,8 @@ def authenticate(
 
     Raises:
         InvalidCredentials: they do not match. Unknown addresses get the same answer after the same work.
-        SecondFactorRequired: they match, and `proof` is missing or wrong.
+        SecondFactorRequired: they match, and `proof` is missing.
+        SecondFactorInvalid: they match, and `proof` is wrong.
         TooMany: too many failures of this account or address.
     """
     with counted(email, address) as attempt:
@@ -84,14 +85,15 @@ def _prove(user_id: UUID, proof: Proof | None, attempt: Attempt) -> None:
         attempt.undecided()
         raise SecondFactorRequired("Give `totp`, or a `recovery_code`, with e-mail and password")
     if not second_factor.check(user_id, proof):
-        raise SecondFactorRequired("This code is wrong, too old, or was used before")
+        raise SecondFactorInvalid
 
 
 def prove(user_id: UUID, proof: Proof) -> None:
     """Check the second factor of somebody who is otherwise known.
 
     Raises:
-        SecondFactorRequired: there is none, or the proof is wrong.
+        SecondFactorRequired: there is none.
+        SecondFactorInvalid: the proof is wrong.
         TooMany: too many wrong ones.
     """
     with counted(f"second factor of {user_id}") as attempt:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from pingvas import clock, db, secret_keys
 from pingvas.accounts.models import RecoveryCode, SecondFactor, User
-from pingvas.errors import Conflict, SecondFactorRequired
+from pingvas.errors import Conflict, SecondFactorInvalid
 
 log = logging.getLogger(__name__)
 
@@ -77,13 +77,13 @@ def confirm(session: Session, user_id: UUID, totp: str) -> list[str]:
 
     Raises:
         Conflict: none is waiting to be confirmed.
-        SecondFactorRequired: the code is wrong.
+        SecondFactorInvalid: the code is wrong.
     """
     row = session.get(SecondFactor, user_id, with_for_update=True)
     if row is None or row.confirmed_at is not None:
         raise Conflict("No second factor waits to be confirmed; enrol it first")
     if not _take_step(session, row, totp):
-        raise SecondFactorRequired("This code is wrong; does the app's clock go right?")
+        raise SecondFactorInvalid("This code is wrong; does the app's clock go right?")
     row.confirmed_at = clock.now()
     return renew_recovery_codes(session, user_id)
 

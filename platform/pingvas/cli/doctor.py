@@ -23,15 +23,25 @@ def command() -> None:
     for title, check in _checks():
         with console.out.status(f"{title} …"):
             found.append(check())
-    table = Table("", "what", "found", "mend", show_lines=True)
-    for finding in found:
-        table.add_row(_MARKS[finding.state], *map(escape, (finding.name, finding.text, finding.mend)))
-    console.out.print(table)
+    _show(found)
     wrong = [finding.name for finding in found if finding.state == "wrong"]
     if wrong:
         console.err.print(f"[red]To mend: {', '.join(wrong)}[/red]")
         sys.exit(1)
     console.done("Nothing is wrong")
+
+
+def _show(found: list[Finding]) -> None:
+    """Print a table; where nobody looks, a line each, which a program can search and nothing cuts short."""
+    if not console.out.is_terminal:
+        for finding in found:
+            mend = f" - {finding.mend}" if finding.mend else ""
+            console.say(f"{finding.state:5} {finding.name}: {finding.text}{mend}")
+        return
+    table = Table("", "what", "found", "mend", show_lines=True)
+    for finding in found:
+        table.add_row(_MARKS[finding.state], *map(escape, (finding.name, finding.text, finding.mend)))
+    console.out.print(table)
 
 
 def _checks() -> Iterator[tuple[str, Callable[[], Finding]]]:

@@ -68,7 +68,10 @@ def _follow(client: Client, path: str, pause: Pause) -> dict[str, Any]:
             if job["status"] not in _RUNNING:
                 return job
             if time.monotonic() > deadline:
-                raise CommandError(f"The job {job['job_id']} is still {job['status']}; it may end later.")
+                raise CommandError(
+                    f"The job {job['job_id']} is still {job['status']} after {_WAIT_SECONDS / 60:.0f} min "
+                    f"and goes on without this command. GET {client.url}{path} will name its pictures."
+                )
             shown.update(job)
             pause(POLL_SECONDS)
 

@@ -10,6 +10,7 @@ from pingvas.accounts.models import ROLES, TIERS, User
 from pingvas.accounts.register import register
 from pingvas.admin import members
 from pingvas.admin.members import Changes
+from pingvas.billing.subscriptions import finding
 from pingvas.cli import console
 from pingvas.cli.console import CommandError, data_dir_option
 from pingvas.cli.session import operator, rows, write_down
@@ -64,6 +65,13 @@ def set_tier(email: str, tier: str) -> None:
     """Move EMAIL's account to another plan."""
     user = _change(email, Changes(tier=tier), "Set by an operator")
     console.done(f"{user.email} is on {tier}")
+    with rows(), db.transaction() as session:
+        paid = finding.current(session, user.id)
+    if paid is not None and finding.renews(paid):
+        console.warn(
+            f"{user.email} pays for {paid.tier} (subscription {paid.provider_id}): the next payment sets "
+            "that plan again. Change or cancel it at the shop."
+        )
 
 
 @group.command("role")

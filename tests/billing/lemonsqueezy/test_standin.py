@@ -52,7 +52,8 @@ def test_a_plan_is_bought_changed_in_the_portal_and_cancelled(
     assert ask(client, user, "subscription")["status"] == "none"
     pay("create-checkout", {"tier": "starter", "interval": "month"})
     assert ask(client, user, "credits/balance")["monthly"] == 2_500
-    assert ask(client, user, "subscription")["tier"] == "starter"
+    bought = ask(client, user, "subscription")
+    assert (bought["tier"], bought["ends_at"]) == ("starter", None)
     again = client.post("/api/v1/payments/create-checkout", json={"tier": "pro"}, headers=user)
     assert (again.status_code, again.json and again.json["code"]) == (409, "SUBSCRIBED")
 
@@ -68,6 +69,7 @@ def test_a_plan_is_bought_changed_in_the_portal_and_cancelled(
     inbox.handle_due()
     told = ask(client, user, "subscription")
     assert (told["tier"], told["status"], told["next_tier"]) == ("studio", "cancelled", "free")
+    assert (told["renews_at"], told["ends_at"]) == (None, bought["renews_at"])
     httpx.post(f"{standin.url}/subscriptions/{number}", data={"action": "expire"})
     inbox.handle_due()
     assert ask(client, user, "subscription")["tier"] == "free"
