@@ -68,6 +68,12 @@ def connections(api: "Api", count: int, request: bytes) -> Iterator[list[socket.
         yield clients
 
 
+def wait_for_answers(clients: list[socket.socket]) -> None:
+    """Wait until each one's answer has begun to come, and leave it unread."""
+    for client in clients:
+        assert client.recv(1, socket.MSG_PEEK)
+
+
 def test_bodies_that_never_come_hold_up_nobody(api: "Api") -> None:
     with connections(api, MOST_IN_HAND + 50, UNFINISHED):
         assert httpx.get(f"{api.url}/state", timeout=10).status_code == 200
@@ -82,7 +88,8 @@ def test_a_body_that_never_comes_is_refused(impatient_api: "Api") -> None:
 
 
 def test_answers_that_nobody_reads_hold_up_nobody(api: "Api") -> None:
-    with connections(api, 10, STALLED):
+    with connections(api, 10, STALLED) as clients:
+        wait_for_answers(clients)
         assert httpx.get(f"{api.url}/state", timeout=10).status_code == 200
         assert httpx.get(f"{api.url}/big/20000000", timeout=10).status_code == 503
     while httpx.get(f"{api.url}/big/20000000", timeout=10).status_code == 503:
@@ -91,6 +98,7 @@ def test_answers_that_nobody_reads_hold_up_nobody(api: "Api") -> None:
 
 def test_who_reads_too_slowly_is_left(impatient_api: "Api") -> None:
     with connections(impatient_api, 1, STALLED) as [client]:
+        wait_for_answers([client])
         while impatient_api.state()["held"]:
             pass
         got = 0
