@@ -14,7 +14,12 @@ A = TypeVar("A")
 
 
 class Rider(greenlet):
-    """A function on a lane. Switching to it returns a `Question`, or, once it is dead, its result."""
+    """A function on a lane. Switching to it returns a `Question`, or, once it is dead, its result.
+
+    `asked` is how many questions it has asked.
+    """
+
+    asked = 0
 
 
 class Together(Generic[Q, A]):

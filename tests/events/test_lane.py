@@ -41,11 +41,11 @@ async def held(lane: Lane) -> AsyncIterator[None]:
     await holding
 
 
-def on_a_lane(*works: Callable[[], object]) -> list[object]:
-    """Run functions in one round of a lane; return results and errors."""
+def on_a_lane(*works: Callable[[], object], patience: float = 60) -> list[object]:
+    """Run functions that come to a lane at once; return results and errors."""
 
     async def scenario() -> list[object]:
-        lane = Lane("test")
+        lane = Lane("test", patience)
         async with held(lane):
             results = [lane.run(work) for work in works]
         found: list[object] = await asyncio.gather(*results, return_exceptions=True)
@@ -63,6 +63,34 @@ def test_who_asks_at_the_same_time_asks_together() -> None:
 
     assert on_a_lane(*(work(number) for number in range(5))) == [2 * (2 * n + 1) for n in range(5)]
     assert double.asked == [[0, 1, 2, 3, 4], [1, 3, 5, 7, 9]]
+
+
+@pytest.mark.parametrize(("patience", "asked"), [(60, [[1, 2]]), (0, [[1], [2]])])
+def test_who_is_ahead_waits_for_those_behind_but_not_for_long(
+    patience: float, asked: list[list[int]]
+) -> None:
+    commit = Doubling()
+
+    async def scenario() -> list[int]:
+        lane, loop = Lane("test", patience), asyncio.get_running_loop()
+        others: list[asyncio.Future[int]] = []
+        come = threading.Event()
+
+        def another() -> None:
+            others.append(lane.run(lambda: commit.of(look(2))))
+            come.set()
+
+        def look_up(numbers: Sequence[int]) -> Sequence[int]:
+            if not others:
+                loop.call_soon_threadsafe(another)
+                come.wait(10)
+            return numbers
+
+        look = Together(look_up)
+        return [await lane.run(lambda: commit.of(look(1))), *await asyncio.gather(*others)]
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 20)) == [2, 4]
+    assert commit.asked == asked
 
 
 def test_an_error_reaches_only_whose_question_it_is() -> None:
