@@ -12,6 +12,7 @@ from tasks.bench.load import Load
 
 LISTENERS = 2_000
 SECONDS = 4.0
+CONNECTIONS = 16
 TURNS = "ABBAABBA"  # without and with
 _AT_ONCE = 50
 _PATIENCE = 30.0
@@ -71,7 +72,7 @@ def main() -> None:
         _, port = post.api(bench)
         listeners = Listeners(port, tokens[:100], LISTENERS)
         requests = post.orders(tokens[100:])
-        load.run(port, requests, connections=post.CONNECTIONS, seconds=1.0, status=202)
+        load.run(port, requests, connections=CONNECTIONS, seconds=1.0, status=202)
         _report(_rounds(port, listeners, requests))
 
 
@@ -80,7 +81,7 @@ def _rounds(port: int, listeners: Listeners, requests: Iterator[bytes]) -> dict[
     for turn, before in zip(TURNS, f"A{TURNS}", strict=False):
         if turn != before:
             (listeners.open if turn == "B" else listeners.close)()
-        made = load.run(port, requests, connections=post.CONNECTIONS, seconds=SECONDS, status=202)
+        made = load.run(port, requests, connections=CONNECTIONS, seconds=SECONDS, status=202)
         rounds[turn].append(made)
     listeners.close()
     return rounds
