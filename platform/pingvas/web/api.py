@@ -162,12 +162,10 @@ def _render(result: Result, status: int) -> idempotency.Rendered:
     if isinstance(result, Response):
         return idempotency.Rendered(result)
     answer = result if isinstance(result, Answer) else Answer(result)
-    response = Response(status=answer.status or status, headers=dict(answer.headers))
-    if answer.reply is None:
+    body = None if answer.reply is None else dump(answer.reply)
+    response = Response(body, answer.status or status, dict(answer.headers), content_type=JSON)
+    if body is None:
         del response.headers["Content-Type"]
-    else:
-        response.data = dump(answer.reply)
-        response.content_type = JSON
     return idempotency.Rendered(response, dump(answer.replay) if answer.replay else None)
 
 

@@ -27,6 +27,11 @@ _EXPOSED = (
 )
 
 
+def names(response: Response) -> set[str]:
+    """Return the names of an answer's headers in lower case. Each look into `Headers` walks all of them."""
+    return {name.lower() for name, _ in response.headers}
+
+
 def init_app(app: Flask) -> None:
     """Add the headers; a view that sets its own policy keeps it.
 
@@ -35,8 +40,8 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def add(response: Response) -> Response:
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
+        present = names(response)
+        response.headers.extend(pair for pair in _HEADERS.items() if pair[0].lower() not in present)
         if request.is_secure:  # over plain HTTP browsers must ignore it (RFC 6797, section 8.1)
             response.headers.setdefault("Strict-Transport-Security", _TRANSPORT)
         return response

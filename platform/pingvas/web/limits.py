@@ -12,7 +12,7 @@ from flask import Flask, Response, current_app, g, request
 
 from pingvas import settings
 from pingvas.errors import TooMany
-from pingvas.web import idempotency, windows
+from pingvas.web import headers, idempotency, windows
 from pingvas.web.auth import Principal
 from pingvas.web.windows import Policy, Taken
 
@@ -102,15 +102,13 @@ def _tell(response: Response) -> Response:
     """Add the headers. Not counted in the end: an attempt to sign in that succeeded is none that somebody
     guesses with, and whoever repeats a call to be sure has had one answer, not two."""
     taken: list[Taken] = g.pop("limits", [])
-    if taken and "RateLimit" not in response.headers:
-        response.headers["RateLimit-Policy"] = ", ".join(
-            f'"{it.policy.name}";q={it.policy.most};w={it.policy.seconds}' for it in taken
-        )
-        response.headers["RateLimit"] = ", ".join(
-            f'"{it.policy.name}";r={it.remaining};t={it.reset}' for it in taken
-        )
+    present = headers.names(response)
+    if taken and "ratelimit" not in present:
+        policies = ", ".join(f'"{it.policy.name}";q={it.policy.most};w={it.policy.seconds}' for it in taken)
+        left = ", ".join(f'"{it.policy.name}";r={it.remaining};t={it.reset}' for it in taken)
+        response.headers.extend({"RateLimit-Policy": policies, "RateLimit": left})
     good = response.status_code < 400 or g.get("forgiven", False)
-    replayed = idempotency.REPLAYED in response.headers
+    replayed = idempotency.REPLAYED.lower() in present
     for place in taken:
         if replayed or (place.policy.name == "sign-in" and good):
             windows.give_back(place)

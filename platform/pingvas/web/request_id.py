@@ -36,7 +36,7 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        response.headers[HEADER] = _current.get()
+        response.headers.add(HEADER, _current.get())
         return response
 
     @app.teardown_request
