@@ -11,6 +11,7 @@ import pytest
 import redis
 from celery import Celery
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from pingvas import clock, db, ids, settings
 from pingvas.accounts.register import register
@@ -18,7 +19,7 @@ from pingvas.billing import reconcile, wallets
 from pingvas.errors import NotFound, QueueFull
 from pingvas.gallery.pictures import Stored
 from pingvas.jobs import dispatch, finding, lifecycle, submit, sweep
-from pingvas.jobs.dispatch import broker
+from pingvas.jobs.dispatch import broker, ringer
 from pingvas.jobs.dispatch.broker import celery
 from pingvas.jobs.lifecycle import Claim, Failure, Outcome
 from pingvas.jobs.models import Job
@@ -292,14 +293,42 @@ def test_lost_messages_are_rung_again(user_id: UUID) -> None:
     assert dispatch.depths()["free"] == 1
 
 
-def test_a_submit_survives_a_broker_that_is_away(user_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_submit_survives_a_broker_that_is_away_and_is_rung_when_it_is_back(
+    user_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nowhere = Celery("nowhere", set_as_current=False)
     nowhere.conf.update(celery().conf, broker_url="redis://127.0.0.1:1/0")
-    monkeypatch.setattr(broker, "celery", lambda: nowhere)
-    monkeypatch.setattr(broker, "_redis", lambda _: redis.Redis(port=1))
-    job_id = submitted(user_id)
-    assert row(job_id).status == "pending"
-    assert sweep.ring_again() == 0
+    no_server = broker._redis("redis://127.0.0.1:1/0")
+    with monkeypatch.context() as away:
+        away.setattr(broker, "celery", lambda: nowhere)
+        away.setattr(broker, "_redis", lambda _: no_server)
+        job_id = submitted(user_id)
+        assert row(job_id).status == "pending"
+        assert sweep.ring_again() == 0
+    dispatch.flush()
+    assert dispatch.depths()["free"] == 1
+
+
+def test_ringing_goes_on_after_the_database_was_away(user_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("the server closed the connection"))
+
+    with monkeypatch.context() as outage:
+        outage.setattr(ringer, "ring", away)
+        submitted(user_id)
+    dispatch.flush()
+    assert dispatch.depths()["free"] == 1
+
+
+def test_a_bell_that_cannot_be_rung_holds_up_no_other(user_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise LookupError("a mistake of ours")
+
+    with monkeypatch.context() as wrong:
+        wrong.setattr(ringer, "ring", broken)
+        submitted(user_id)
+    submitted(register("another@example.com", "correct horse battery").id)
+    assert dispatch.depths()["free"] == 1
 
 
 def purge() -> None:

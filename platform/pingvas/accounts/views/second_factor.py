@@ -10,7 +10,14 @@ from pingvas.accounts.models import SignInRow
 from pingvas.accounts.second_factor import Proof
 from pingvas.accounts.views.blueprint import SignInReply, bp, origin, with_session
 from pingvas.accounts.views.sign_in import MAX_CODE, proof_of
-from pingvas.errors import Conflict, Forbidden, InvalidCredentials, SecondFactorRequired, Unauthorized
+from pingvas.errors import (
+    Conflict,
+    Forbidden,
+    InvalidCredentials,
+    SecondFactorInvalid,
+    SecondFactorRequired,
+    Unauthorized,
+)
 from pingvas.web import auth
 from pingvas.web.api import Body, Reply, endpoint
 from pingvas.web.auth import Principal
@@ -94,7 +101,7 @@ def enrol(body: EnrolBody) -> EnrolReply:
 
 
 @bp.post("/auth/second-factor/confirm")
-@endpoint(body=CodeBody, reply=CodesReply, errors=(Conflict, SecondFactorRequired), scope="account")
+@endpoint(body=CodeBody, reply=CodesReply, errors=(Conflict, SecondFactorInvalid), scope="account")
 def confirm(body: CodeBody) -> CodesReply:
     """Turn the second factor on; ends every other sign-in, as those have not proved it."""
     principal = auth.current()
@@ -109,7 +116,9 @@ def confirm(body: CodeBody) -> CodesReply:
 
 
 @bp.post("/auth/second-factor/recovery-codes")
-@endpoint(body=CodeBody, reply=CodesReply, errors=(SecondFactorRequired,), scope="account")
+@endpoint(
+    body=CodeBody, reply=CodesReply, errors=(SecondFactorRequired, SecondFactorInvalid), scope="account"
+)
 def renew_codes(body: CodeBody) -> CodesReply:
     """Replace the recovery codes."""
     principal = auth.current()
@@ -120,7 +129,7 @@ def renew_codes(body: CodeBody) -> CodesReply:
 
 
 @bp.post("/auth/second-factor/remove")
-@endpoint(body=ProofBody, status=204, errors=(SecondFactorRequired,), scope="account")
+@endpoint(body=ProofBody, status=204, errors=(SecondFactorRequired, SecondFactorInvalid), scope="account")
 def remove(body: ProofBody) -> None:
     """Turn the second factor off."""
     principal = auth.current()
@@ -132,7 +141,7 @@ def remove(body: ProofBody) -> None:
 
 
 @bp.post("/auth/step-up")
-@endpoint(body=ProofBody, status=204, errors=(SecondFactorRequired,), scope="account")
+@endpoint(body=ProofBody, status=204, errors=(SecondFactorRequired, SecondFactorInvalid), scope="account")
 def step_up(body: ProofBody) -> None:
     """Prove the second factor again; for ten minutes this sign-in may do what is dangerous."""
     principal = auth.current()
@@ -146,7 +155,7 @@ def step_up(body: ProofBody) -> None:
 @endpoint(
     body=ChallengeBody,
     reply=SignInReply,
-    errors=(Unauthorized, Forbidden, SecondFactorRequired),
+    errors=(Unauthorized, Forbidden, SecondFactorRequired, SecondFactorInvalid),
     public=True,
     limit="sign-in",
 )

@@ -19,7 +19,14 @@ from pingvas.accounts.views.blueprint import (
     tokens_reply,
     with_session,
 )
-from pingvas.errors import EmailTaken, Forbidden, InvalidCredentials, SecondFactorRequired, Unauthorized
+from pingvas.errors import (
+    EmailTaken,
+    Forbidden,
+    InvalidCredentials,
+    SecondFactorInvalid,
+    SecondFactorRequired,
+    Unauthorized,
+)
 from pingvas.web import auth, limits
 from pingvas.web.api import Body, endpoint
 
@@ -84,7 +91,7 @@ def sign_up(body: RegisterBody) -> SignInReply:
 @endpoint(
     body=LoginBody,
     reply=SignInReply,
-    errors=(InvalidCredentials, Forbidden, SecondFactorRequired),
+    errors=(InvalidCredentials, Forbidden, SecondFactorRequired, SecondFactorInvalid),
     public=True,
     limit="sign-in",
 )
