@@ -106,6 +106,7 @@ def test_a_bad_sign_up_is_422_and_repeats_no_password(nobody: Caller, change: di
     assert (status, problem["code"]) == (422, "VALIDATION"), problem
     assert problem["errors"][0]["loc"] == list(change)
     assert str(body["password"]) not in str(problem)
+    assert "items" not in problem["detail"]
 
 
 def test_a_failing_hook_undoes_the_account(clean_db: None, monkeypatch: pytest.MonkeyPatch) -> None:

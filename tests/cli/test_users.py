@@ -90,7 +90,8 @@ def test_a_lost_second_factor(ada: UUID, pingvas: Run) -> None:
 
 def test_another_plan_beside_one_that_is_paid_for(ada: UUID, pingvas: Run) -> None:
     done = pingvas("user", "set-tier", EMAIL, "studio")
-    assert (done.stdout, done.stderr) == (f"✓ {EMAIL} is on studio\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"✓ {EMAIL} is on studio\n  Its credits stay; the plan's 15000 come")
     now = clock.now()
     paid = Subscription(user_id=ada, provider_id="77", status="active", tier="starter", interval="month")
     paid.created_at = paid.updated_at = now

@@ -117,6 +117,8 @@ def test_a_running_job_can_be_cancelled_and_costs_what_it_used(rich: Customer) -
     job = rich.finished(job_id)
     assert job["status"] == "cancelled"
     assert 0 < job["progress"]["step"] < 150
+    told = rich.http.get(f"/api/v1/jobs/{job_id}/events").text.strip().rpartition("data: ")[2]
+    assert json.loads(told)["progress"]["step"] > 0
     assert 1 <= job["credits_consumed"] < job["credits_quoted"]
     assert rich.balance()["balance"] == 1_000 - job["credits_consumed"]
 

@@ -55,6 +55,14 @@ def test_another_body_is_refused(probes: FlaskClient, bearer: Bearer) -> None:
     assert made() == 1
 
 
+def test_the_same_json_written_anew_is_the_same_body(probes: FlaskClient, bearer: Bearer) -> None:
+    headers = {**bearer(), "Idempotency-Key": "k", "Content-Type": "application/json"}
+    written = ['{"name":"a"}', '{ "name" : "\\u0061"\n}']
+    answers = [probes.post("/probes/keys", data=text, headers=headers) for text in written]
+    assert [answer.status_code for answer in answers] == [201, 201], answers[0].text
+    assert (answers[0].data, made()) == (answers[1].data, 1)
+
+
 def test_keys_belong_to_an_account(probes: FlaskClient, bearer: Bearer) -> None:
     post(probes, bearer("a@example.com"), "k")
     other = post(probes, bearer("b@example.com"), "k")

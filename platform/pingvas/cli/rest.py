@@ -17,13 +17,13 @@ class ApiError(CommandError):
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
         self.status = status
         self.code = str(problem.get("code", ""))
-        detail = problem.get("detail") or problem.get("title") or f"HTTP status {status}"
+        detail = str(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
         fields = [
             f"{'.'.join(map(str, e.get('loc', [])))}: {e.get('msg')}"
             for e in problem.get("errors", [])
-            if e.get("msg") != detail
+            if str(e.get("msg")) not in detail
         ]
-        super().__init__("; ".join([str(detail), *fields]))
+        super().__init__("; ".join([detail, *fields]))
 
 
 class UnreachableError(CommandError):

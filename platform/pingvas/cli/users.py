@@ -10,6 +10,7 @@ from pingvas.accounts.models import ROLES, TIERS, User
 from pingvas.accounts.register import register
 from pingvas.admin import members
 from pingvas.admin.members import Changes
+from pingvas.billing import plans
 from pingvas.billing.subscriptions import finding
 from pingvas.cli import console
 from pingvas.cli.console import CommandError, data_dir_option
@@ -65,6 +66,10 @@ def set_tier(email: str, tier: str) -> None:
     """Move EMAIL's account to another plan."""
     user = _change(email, Changes(tier=tier), "Set by an operator")
     console.done(f"{user.email} is on {tier}")
+    if given := plans.of(tier).monthly_credits:
+        console.say(
+            f"  Its credits stay; the plan's {given} come with its next month (now: pingvas user grant)."
+        )
     with rows(), db.transaction() as session:
         paid = finding.current(session, user.id)
     if paid is not None and finding.renews(paid):

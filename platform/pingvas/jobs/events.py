@@ -1,5 +1,6 @@
 """What a job tells its listeners, always after the transaction that made it true."""
 
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -15,8 +16,13 @@ def changed(session: Session, job: Job) -> None:
     session.flush()
     images = pictures.of_jobs(session, [job.id])[job.id]
     public = job_object(job, images, base_url=settings.get().public_url.rstrip("/"))
-    kind, data = events.of_job(public)
-    db.after_commit(lambda: events.publish(job.id, kind, data))
+    db.after_commit(lambda: _publish(job.id, public))
+
+
+def _publish(job_id: UUID, public: dict[str, Any]) -> None:
+    if public["status"] == "cancelled" and public["attempt"]:  # how far it came is told by its events only
+        public["progress"] = events.latest_progress(job_id) or public["progress"]
+    events.publish(job_id, *events.of_job(public))
 
 
 def progress(job_id: UUID, step: int, total_steps: int) -> None:

@@ -96,7 +96,7 @@ def _check_side(name: str, side: int, entry: CatalogEntry) -> None:
 
 
 def _invalid(field: str, message: str) -> Invalid:
-    return Invalid(message, errors=[{"loc": [field], "msg": message, "type": "value_error"}])
+    return Invalid(errors=[{"loc": [field], "msg": message, "type": "value_error"}])
 
 
 def price(order: Order, tier: str) -> tuple[CatalogEntry, Parameters, Quote]:

@@ -5,8 +5,10 @@ not stored: its transaction wrote nothing.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -74,8 +76,10 @@ def expire(limit: int = 1_000) -> int:
 
 
 def _digest(request: Request) -> bytes:
-    head = f"{request.method} {request.full_path}\n".encode()
-    return hashlib.sha256(head + parsing.raw(request)).digest()
+    head, body = f"{request.method} {request.full_path}\n".encode(), parsing.raw(request)
+    with suppress(ValueError, RecursionError):  # the same for a client that writes its JSON anew
+        body = json.dumps(json.loads(body), sort_keys=True).encode()
+    return hashlib.sha256(head + body).digest()
 
 
 def _lock(session: Session, user_id: UUID, key: str) -> None:

@@ -88,7 +88,7 @@ def forgive() -> None:
 
 def _refusal(place: Taken) -> TooMany:
     policy = place.policy
-    what = "failed sign-ins" if policy.name == "sign-in" else f"{policy.name} calls"
+    what = "failed sign-ins from one address" if policy.name == "sign-in" else f"{policy.name} calls"
     return TooMany(
         f"At most {policy.most} {what} in {policy.seconds} s; try again in {place.reset} s.",
         policy=policy.name,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 from flask import Request
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from pingvas.errors import Invalid, Malformed, NotFound, TooLarge, UnsupportedMedia
 from pingvas.web.schema import Body, Query
@@ -101,7 +102,13 @@ def path(values: dict[str, Any]) -> dict[str, Any]:
 def invalid(error: ValidationError) -> Invalid:
     """Return the 422 that tells what is wrong where, without the input itself (it may be a password)."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    return Invalid(errors=[problem(item["loc"], item["msg"], item["type"]) for item in details[:MAX_ERRORS]])
+    return Invalid(errors=[problem(it["loc"], _message(it), it["type"]) for it in details[:MAX_ERRORS]])
+
+
+def _message(detail: ErrorDetails) -> str:
+    # Of a secret, pydantic counts "items".
+    text = detail["msg"]
+    return text.replace(" items after validation", " characters") if text.startswith("Value ") else text
 
 
 def problem(loc: Iterable[int | str], msg: str, kind: str) -> dict[str, Any]:
