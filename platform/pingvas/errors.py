@@ -1,7 +1,7 @@
 """The one tree of errors that reach a client; `web.problem` renders it as RFC 9457 problem+json."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class PingvasError(Exception):
@@ -107,15 +107,25 @@ class Invalid(PingvasError):
     code, status, title = "VALIDATION", 422, "The request is not valid"
 
     def __init__(self, detail: str = "", **extra: Any) -> None:
-        super().__init__(detail or _in_words(extra.get("errors", ())), **extra)
+        super().__init__(detail or _summary(extra.get("errors", ())), **extra)
+
+    @classmethod
+    def at(cls, field: str, message: str) -> Self:
+        """Return the error of one field."""
+        return cls(errors=[{"loc": [field], "msg": message, "type": "value_error"}])
 
 
-def _in_words(errors: Sequence[Mapping[str, Any]]) -> str:
-    """Return the first of `errors` as a sentence, for those who show the detail alone."""
+def _summary(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first of `errors` in words, for those who show the detail alone."""
     if not errors:
         return ""
     more = f" ({len(errors) - 1} more in `errors`)" if len(errors) > 1 else ""
-    return ": ".join(filter(None, (".".join(map(str, errors[0]["loc"])), errors[0]["msg"]))) + more
+    return in_words(errors[0]) + more
+
+
+def in_words(error: Mapping[str, Any]) -> str:
+    """Return one of a problem's `errors` as people read it: `field: message`."""
+    return ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
 
 
 class InvalidToken(Invalid):

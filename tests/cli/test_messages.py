@@ -9,6 +9,7 @@ import pytest
 
 from pingvas.cli import generate, up
 from pingvas.cli.console import CommandError
+from pingvas.cli.rest import ApiError
 from tests.cli.conftest import own_environment, run_command
 
 
@@ -124,3 +125,10 @@ def test_up_says_what_the_worker_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_what_was_asked_for_is_ordered() -> None:
     body = generate.order_body("a cat", model=None, seed=0, steps=None, size=256)
     assert body == {"prompt": "a cat", "seed": 0, "width": 256, "height": 256}
+
+
+def test_each_wrong_field_is_named_once() -> None:
+    errors = [{"loc": [name], "msg": "Field required", "type": "missing"} for name in ("width", "height")]
+    problem = {"detail": "width: Field required (1 more in `errors`)", "errors": errors}
+    assert str(ApiError(422, problem)) == "width: Field required; height: Field required"
+    assert str(ApiError(409, {"detail": "It has ended."})) == "It has ended."

@@ -35,8 +35,7 @@ def create(
         Invalid: `expires_at` has passed.
     """
     if expires_at is not None and expires_at <= clock.now():
-        problem = {"loc": ["expires_at"], "msg": "must be in the future", "type": "value_error"}
-        raise Invalid("expires_at: must be in the future", errors=[problem])
+        raise Invalid.at("expires_at", "must be in the future")
     key = MARK + secrets.token_urlsafe(32)
     row = ApiKey(
         user_id=user_id,

@@ -77,7 +77,7 @@ def check_password(password: str) -> None:
         Invalid: it has not.
     """
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        raise _wrong("password", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters are needed")
+        raise Invalid.at("password", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters are needed")
 
 
 def normal_email(text: str) -> str:
@@ -89,17 +89,13 @@ def normal_email(text: str) -> str:
     email = text.strip().lower()
     # `lower()` makes ASCII of some foreign letters (the Kelvin sign), hence the look at the original.
     if not text.isascii() or len(email) > MAX_EMAIL or not _EMAIL.fullmatch(email):
-        raise _wrong("email", "this is not an e-mail address")
+        raise Invalid.at("email", "this is not an e-mail address")
     return email
 
 
 def _check(user: User) -> None:
     if user.name is not None and len(user.name) > MAX_NAME:
-        raise _wrong("name", f"at most {MAX_NAME} characters")
+        raise Invalid.at("name", f"at most {MAX_NAME} characters")
     for field, allowed in (("tier", TIERS), ("role", ROLES), ("language", LANGUAGES)):
         if getattr(user, field) not in allowed:
-            raise _wrong(field, f"one of {', '.join(allowed)}")
-
-
-def _wrong(field: str, text: str) -> Invalid:
-    return Invalid(f"{field}: {text}", errors=[{"loc": [field], "msg": text, "type": "value_error"}])
+            raise Invalid.at(field, f"one of {', '.join(allowed)}")

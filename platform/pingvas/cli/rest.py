@@ -7,6 +7,7 @@ import urllib.request
 from typing import Any
 
 from pingvas.cli.console import CommandError
+from pingvas.errors import in_words
 
 TIMEOUT_SECONDS = 30.0
 
@@ -17,13 +18,8 @@ class ApiError(CommandError):
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
         self.status = status
         self.code = str(problem.get("code", ""))
-        detail = str(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
-        fields = [
-            f"{'.'.join(map(str, e.get('loc', [])))}: {e.get('msg')}"
-            for e in problem.get("errors", [])
-            if str(e.get("msg")) not in detail
-        ]
-        super().__init__("; ".join([detail, *fields]))
+        detail = problem.get("detail") or problem.get("title") or f"HTTP status {status}"
+        super().__init__("; ".join(map(in_words, problem.get("errors", ()))) or str(detail))
 
 
 class UnreachableError(CommandError):

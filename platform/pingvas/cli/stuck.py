@@ -117,6 +117,6 @@ def models() -> Finding:
     slugs = [entry.slug for entry in entries.list_entries()]
     if not slugs:
         return Finding(
-            "models", "wrong", "none: nothing can be ordered", "pingvas models add tiny builtin:tiny"
+            "models", "wrong", "none: nothing can be ordered", f"pingvas models add tiny {entries.BUILTIN}"
         )
     return Finding("models", "ok", ", ".join(slugs))

@@ -64,15 +64,16 @@ def grant(email: str, amount: int, reason: str) -> None:
 @data_dir_option
 def set_tier(email: str, tier: str) -> None:
     """Move EMAIL's account to another plan."""
-    user = _change(email, Changes(tier=tier), "Set by an operator")
+    with rows():
+        user = _change(email, Changes(tier=tier), "Set by an operator")
+        with db.transaction() as session:
+            paid = finding.current(session, user.id)
     console.done(f"{user.email} is on {tier}")
     if given := plans.of(tier).monthly_credits:
         console.say(
             f"  Its credits stay; the plan's {given} come with its next month (now: pingvas user grant)."
         )
-    with rows(), db.transaction() as session:
-        paid = finding.current(session, user.id)
-    if paid is not None and finding.renews(paid):
+    if paid is not None and paid.renews:
         console.warn(
             f"{user.email} pays for {paid.tier} (subscription {paid.provider_id}): the next payment sets "
             "that plan again. Change or cancel it at the shop."
@@ -85,7 +86,8 @@ def set_tier(email: str, tier: str) -> None:
 @data_dir_option
 def role(email: str, role: str) -> None:
     """Give EMAIL's account another role; admins and operators need a second factor to use theirs."""
-    user = _change(email, Changes(role=role), "Set by an operator")
+    with rows():
+        user = _change(email, Changes(role=role), "Set by an operator")
     console.done(f"{user.email} is {role}")
 
 
@@ -109,7 +111,8 @@ def reset_second_factor(email: str) -> None:
 @data_dir_option
 def suspend(email: str) -> None:
     """Keep EMAIL's account out, now, and stop its jobs."""
-    user = _change(email, Changes(suspended=True), "Suspended by an operator")
+    with rows():
+        user = _change(email, Changes(suspended=True), "Suspended by an operator")
     console.done(f"{user.email} is suspended")
 
 
@@ -118,14 +121,14 @@ def suspend(email: str) -> None:
 @data_dir_option
 def restore(email: str) -> None:
     """Let EMAIL's suspended account in again."""
-    user = _change(email, Changes(suspended=False), "Restored by an operator")
+    with rows():
+        user = _change(email, Changes(suspended=False), "Restored by an operator")
     console.done(f"{user.email} may sign in again")
 
 
 def _change(email: str, changes: Changes, reason: str) -> User:
-    with rows():
-        user = _user(email)
-        members.change(operator(), user.id, changes, reason)
+    user = _user(email)
+    members.change(operator(), user.id, changes, reason)
     return user
 
 

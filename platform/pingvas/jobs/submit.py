@@ -65,7 +65,7 @@ def resolve(order: Order, tier: str) -> tuple[CatalogEntry, Parameters]:
     """
     entry = entries.find(order.model)
     if entry is None:
-        raise _invalid("model", f"There is no model {order.model!r}; GET /api/v1/models lists yours.")
+        raise Invalid.at("model", f"There is no model {order.model!r}; GET /api/v1/models lists yours.")
     if not entries.may_use(tier, entry):
         raise TierRequired(
             f"{entry.slug} is for the {entry.min_tier} plan and above.", required=entry.min_tier
@@ -76,7 +76,7 @@ def resolve(order: Order, tier: str) -> tuple[CatalogEntry, Parameters]:
     scheduler = order.scheduler or entry.default_scheduler
     allowed = FAMILIES[entry.family].samplers
     if scheduler not in allowed:
-        raise _invalid("scheduler", f"{entry.slug} takes {', '.join(allowed)}; not {scheduler!r}.")
+        raise Invalid.at("scheduler", f"{entry.slug} takes {', '.join(allowed)}; not {scheduler!r}.")
     return entry, Parameters(
         negative_prompt=order.negative_prompt,
         steps=order.steps or entry.default_steps,
@@ -92,11 +92,7 @@ def resolve(order: Order, tier: str) -> tuple[CatalogEntry, Parameters]:
 def _check_side(name: str, side: int, entry: CatalogEntry) -> None:
     if not entry.min_side <= side <= entry.max_side or side % entry.side_multiple:
         wanted = f"{entry.min_side} to {entry.max_side} in multiples of {entry.side_multiple}"
-        raise _invalid(name, f"{entry.slug} takes {wanted}; not {side}.")
-
-
-def _invalid(field: str, message: str) -> Invalid:
-    return Invalid(errors=[{"loc": [field], "msg": message, "type": "value_error"}])
+        raise Invalid.at(name, f"{entry.slug} takes {wanted}; not {side}.")
 
 
 def price(order: Order, tier: str) -> tuple[CatalogEntry, Parameters, Quote]:
@@ -155,7 +151,9 @@ def submit_batch(
         raise TierRequired(f"Batches are for the {lowest} plan and above.", required=lowest)
     room = plans.limit(plans.of(tier).max_queue_size)
     if room is not None and len(orders) > room:
-        raise _invalid("prompts", f"Your plan lets {room} jobs wait, so a batch has {room} prompts at most.")
+        raise Invalid.at(
+            "prompts", f"Your plan lets {room} jobs wait, so a batch has {room} prompts at most."
+        )
     return submit_all(user_id, tier, orders, by_key=by_key)
 
 

@@ -13,7 +13,8 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-_TRANSPORT = "max-age=31536000; includeSubDomains"
+# Over plain HTTP browsers must ignore this one (RFC 6797, section 8.1).
+_SECURE = {**_HEADERS, "Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
 _ALLOWED = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Request-Id")
 _EXPOSED = (
     "Idempotent-Replayed",
@@ -40,10 +41,8 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def add(response: Response) -> Response:
-        present = names(response)
-        response.headers.extend(pair for pair in _HEADERS.items() if pair[0].lower() not in present)
-        if request.is_secure:  # over plain HTTP browsers must ignore it (RFC 6797, section 8.1)
-            response.headers.setdefault("Strict-Transport-Security", _TRANSPORT)
+        present, wanted = names(response), _SECURE if request.is_secure else _HEADERS
+        response.headers.extend(pair for pair in wanted.items() if pair[0].lower() not in present)
         return response
 
     if origins := settings.get().cors_list:

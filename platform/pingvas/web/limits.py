@@ -102,8 +102,10 @@ def _tell(response: Response) -> Response:
     """Add the headers. Not counted in the end: an attempt to sign in that succeeded is none that somebody
     guesses with, and whoever repeats a call to be sure has had one answer, not two."""
     taken: list[Taken] = g.pop("limits", [])
+    if not taken:
+        return response
     present = headers.names(response)
-    if taken and "ratelimit" not in present:
+    if "ratelimit" not in present:
         policies = ", ".join(f'"{it.policy.name}";q={it.policy.most};w={it.policy.seconds}' for it in taken)
         left = ", ".join(f'"{it.policy.name}";r={it.remaining};t={it.reset}' for it in taken)
         response.headers.extend({"RateLimit-Policy": policies, "RateLimit": left})

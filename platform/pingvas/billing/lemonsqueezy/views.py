@@ -138,7 +138,7 @@ def own_subscription() -> SubscriptionReply:
         tier=user.tier,
         status=row.status if row else "none",
         interval=row.interval if row else None,
-        renews_at=row.renews_at if row and finding.renews(row) else None,
+        renews_at=row.renews_at if row and row.renews else None,
         ends_at=row.ends_at if row else None,
         next_tier=following[0] if following else None,
         changes_at=following[1] if following else None,

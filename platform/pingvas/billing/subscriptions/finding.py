@@ -27,17 +27,13 @@ def current(session: Session, user_id: UUID) -> Subscription | None:
     return None if row is None or row.phase == Phase.ENDED else row
 
 
-def renews(row: Subscription) -> bool:
-    """Say whether a subscription will be paid for again if nobody does anything."""
-    return row.phase == Phase.RUNNING and row.status != "cancelled"
-
-
 def doubled(session: Session) -> dict[UUID, list[str]]:
     """Return who pays for several subscriptions at once, each by the provider's id, the oldest first."""
     ids = aggregate_order_by(Subscription.provider_id, Subscription.created_at, Subscription.id)
     query = select(Subscription.user_id, func.array_agg(ids))
-    query = query.where(Subscription.phase == Phase.RUNNING, Subscription.status != "cancelled")
-    rows = session.execute(query.group_by(Subscription.user_id).having(func.count() > 1))
+    rows = session.execute(
+        query.where(Subscription.renews).group_by(Subscription.user_id).having(func.count() > 1)
+    )
     return {user_id: list(found) for user_id, found in rows}
 
 

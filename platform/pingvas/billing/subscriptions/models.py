@@ -4,9 +4,11 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, String
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pingvas import ids
+from pingvas.billing.subscriptions.decide import Phase
 from pingvas.db import Base
 
 _TIERS = "('enterprise', 'studio', 'pro', 'starter', 'free')"
@@ -50,6 +52,11 @@ class Subscription(Base):
     started_at: Mapped[datetime | None]
     changes: Mapped[int] = mapped_column(Integer, default=0)
     asked_at: Mapped[datetime | None]
+
+    @hybrid_property
+    def renews(self) -> bool:
+        """Whether it will be paid for again if nobody does anything; in queries too, hence `&`."""
+        return (self.phase == Phase.RUNNING) & (self.status != "cancelled")
 
 
 class SubscriptionPayment(Base):
